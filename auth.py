@@ -1,0 +1,277 @@
+"""Who asks, and may they: HTTP Basic, tokens, and the Bottle plugin that guards the routes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import hashlib
+import logging
+import re
+import secrets
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bottle import request
+
+from extrapypi import passwords
+from extrapypi.config import Config
+from extrapypi.database import connection, database, utcnow
+from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
+from extrapypi.lastseen import LastSeen
+from extrapypi.models import ROLES, Failure, Token
+
+log = logging.getLogger("extrapypi")
+
+TOKEN_PREFIX = "xpypi_"  # fixed, so that scanners for leaked secrets can know it
+TOKEN_USER = "__token__"
+WINDOW = timedelta(minutes=5)  # in which failures count
+PER_USER, PER_ADDRESS = 10, 100  # failures of one address: for one user name, in all
+KEPT_CREDENTIALS = 10_000  # that stand for a checked password, about 300 bytes each
+
+# One small query a request, by hand: a model would cost more than the rest of a kept page.
+PASSWORD_SQL = """
+    SELECT s.value, u.id, u.username, u.role, u.is_active, u.password_hash
+    FROM serial s LEFT JOIN users u ON u.username_key = ?"""
+TOKEN_SQL = """
+    SELECT s.value, u.id, u.username, u.role, u.is_active, t.id
+    FROM serial s LEFT JOIN tokens t ON t.secret_sha256 = ? LEFT JOIN users u ON u.id = t.user_id"""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks: an account, with the token that was used, from where.
+
+    ``serial`` is the index's at that moment. ``packages`` are the only ones that the token is
+    for, None for all. The defaults are those of the command line.
+    """
+
+    username: str = "(command line)"
+    role: str = "admin"
+    serial: int = 0
+    user_id: int | None = None
+    address: str = ""
+    agent: str = ""
+    token: str = ""  # its name
+    token_id: int | None = None
+    scope: str = "upload"
+    packages: frozenset[str] | None = None
+
+    def may(self, role: str) -> bool:
+        """Whether the account's role, and the token's scope, reach to this role."""
+        if self.scope == "read" and role != "installer":
+            return False
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+    def check(self, role: str) -> None:
+        """Nothing, when :meth:`may` says yes.
+
+        :raises Forbidden: with what is missing.
+        """
+        if not self.may(role):
+            if self.scope == "read" and ROLES.index(self.role) >= ROLES.index(role):
+                raise Forbidden(f"The token {self.token!r} is for reading only.")
+            raise Forbidden(f"This needs the role {role}; {self.username} is {self.role}.")
+
+    def check_package(self, normalized_name: str) -> None:
+        """Nothing, when the token is for this project; else Forbidden."""
+        if self.packages is not None and normalized_name not in self.packages:
+            raise Forbidden(f"The token {self.token!r} is not for the project {normalized_name}.")
+
+
+def new_secret() -> str:
+    """A token's secret: 256 random bits behind the fixed prefix."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def secret_digest(secret: str) -> str:
+    """What the table keeps of a secret; so many random bits need no slow hash."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Authenticator:
+    """Finds out who asks, from the Authorization header.
+
+    A password is checked with bcrypt once; then a keyed digest in memory stands for it as long
+    as the hash in the database is the same, so that a changed password counts at once.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.anonymous_read = config.ANONYMOUS_READ
+        self.key = hashlib.sha256(config.secret_keys[0].encode()).digest()
+        self.kept: dict[bytes, str] = {}
+        self.checking = [threading.Lock() for _ in range(64)]
+        self.last_seen = LastSeen()
+
+    def actor(self, environ: dict) -> Actor | None:
+        """Who sent the request, or None for a request without credentials.
+
+        :raises NotLoggedIn: for credentials that are wrong, or of somebody who is shut out.
+        :raises TooManyFailures: before a password is checked, after too many wrong ones.
+        """
+        header = environ.get("HTTP_AUTHORIZATION")
+        if not header:
+            return self._anonymous() if self.anonymous_read else None
+        username, secret = parse_authorization(header)
+        if username == TOKEN_USER or secret.startswith(TOKEN_PREFIX):
+            actor = self._by_token(secret, environ)
+        else:
+            actor = self._by_password(username, secret, environ)
+        self.last_seen.note(actor)
+        return actor
+
+    def _anonymous(self) -> Actor:
+        serial = database.execute_sql("SELECT value FROM serial").fetchone()[0]
+        return Actor("", "installer", serial, scope="read")
+
+    def _by_password(self, username: str, password: str, environ: dict) -> Actor:
+        # The digest can be no other user's: the name is in it, and a NUL is in neither.
+        text = f"{username}\0{password}".encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(text, key=self.key, digest_size=32).digest()
+        key = "" if UNPRINTABLE.search(username) else username.casefold()[:255]
+        row = fetch(PASSWORD_SQL, key)
+        serial, user_id, name, role, is_active, password_hash = row
+        if not password_hash or self.kept.get(digest) != password_hash:
+            with self.checking[digest[0] % 64]:  # uv opens 80 connections at once
+                if not password_hash or self.kept.get(digest) != password_hash:
+                    self._check_password(username, password, password_hash, environ)
+                    self._keep(digest, password_hash)
+        if not is_active:
+            raise NotLoggedIn(WRONG)
+        return Actor(name, role, serial, user_id, **source(environ))
+
+    def _check_password(
+        self, username: str, password: str, password_hash: str | None, environ: dict
+    ) -> None:
+        address, name = source(environ)["address"], printable(username).casefold()
+        throttle(address, name)
+        if not passwords.matches(password, password_hash):
+            note_failure(address, name)
+            raise NotLoggedIn(WRONG)
+
+    def _keep(self, digest: bytes, password_hash: str) -> None:
+        if len(self.kept) >= KEPT_CREDENTIALS:
+            self.kept.clear()
+        self.kept[digest] = password_hash
+
+    def _by_token(self, secret: str, environ: dict) -> Actor:
+        serial, user_id, name, role, is_active, token_id = fetch(TOKEN_SQL, secret_digest(secret))
+        token = token_id and Token.get_by_id(token_id)
+        if not token or not token.is_usable or not is_active:
+            address = source(environ)["address"]
+            throttle(address, TOKEN_USER)
+            note_failure(address, TOKEN_USER)
+            raise NotLoggedIn("The token is unknown, revoked or expired.")
+        return Actor(
+            name,
+            role,
+            serial,
+            user_id,
+            token=token.name,
+            token_id=token.id,
+            scope=token.scope,
+            packages=None if token.packages is None else frozenset(token.packages),
+            **source(environ),
+        )
+
+
+WRONG = "User name or password is wrong."
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def parse_authorization(header: str) -> tuple[str, str]:
+    """User name and password of a Basic header; a Bearer's token as password of __token__.
+
+    :raises NotLoggedIn: for a header that is neither.
+    """
+    scheme, _, value = header.strip().partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return TOKEN_USER, value.strip()
+    try:
+        if scheme.lower() != "basic":
+            raise ValueError
+        raw = base64.b64decode(value.strip(), validate=True)
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            text = raw.decode("latin-1")
+        username, colon, password = text.partition(":")
+        if not colon:
+            raise ValueError
+    except (ValueError, binascii.Error):
+        raise NotLoggedIn("The Authorization header is neither Basic nor Bearer.") from None
+    return username, password
+
+
+def fetch(sql: str, value: str) -> tuple:
+    """The row of one of the queries above."""
+    return database.execute_sql(sql.replace("?", database.param), (value,)).fetchone()
+
+
+def source(environ: dict) -> dict[str, str]:
+    """Where a request comes from: ``address`` and ``agent``, as the journal takes them."""
+    return {
+        "address": (environ.get("REMOTE_ADDR") or "")[:64],
+        "agent": printable(environ.get("HTTP_USER_AGENT", ""))[:255],
+    }
+
+
+def printable(text: str) -> str:
+    """The text with a question mark for each control character or lone surrogate."""
+    return UNPRINTABLE.sub("?", text)[:255]
+
+
+def throttle(address: str, username: str) -> None:
+    """Nothing, while the address has not failed too often.
+
+    :raises TooManyFailures: after 10 failures for the user name, or 100 in all, in 5 minutes.
+    """
+    recent = Failure.select().where(Failure.address == address, Failure.at > utcnow() - WINDOW)
+    if (
+        recent.where(Failure.username == username).count() >= PER_USER
+        or recent.count() >= PER_ADDRESS
+    ):
+        raise TooManyFailures(
+            f"Too many wrong passwords from {address}; wait {WINDOW.seconds // 60} minutes.",
+            retry_after=WINDOW.seconds,
+        )
+
+
+def note_failure(address: str, username: str) -> None:
+    """Counts a wrong password and forgets those that no longer count."""
+    with database.atomic():
+        Failure.delete().where(Failure.at < utcnow() - WINDOW).execute()
+        Failure.create(address=address, username=username)
+    log.warning("Wrong credentials for %s from %s.", username, address)
+
+
+class AuthPlugin:
+    """Bottle plugin: a request reaches its view only with the route's role.
+
+    Every route names one, ``app.route(path, method, view, role="admin")``; None is for everyone
+    and costs no query. The view gets the site and the actor (or None) first.
+    """
+
+    name = "auth"
+    api = 2
+
+    def __init__(self, site):
+        self.site = site
+
+    def apply(self, callback, route):
+        role = route.config["role"]
+        if role is None:
+            return functools.partial(callback, self.site, None)
+
+        @functools.wraps(callback)
+        def guarded(**url):
+            with connection():
+                actor = self.site.authenticator.actor(request.environ)
+                if actor is None:
+                    raise NotLoggedIn("This needs a user name and a password, or a token.")
+                request.environ["extrapypi.user"] = actor.username
+                actor.check(role)
+                return callback(self.site, actor, **url)
+
+        return guarded

@@ -1,0 +1,331 @@
+"""The settings: what they are, where they come from, and whether they make sense.
+
+A configuration is a Python file; its UPPERCASE names are settings. The variable
+EXTRAPYPI_CONFIG names it, and EXTRAPYPI_<NAME> overrides a single setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import logging
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import platformdirs
+
+from extrapypi.errors import ConfigError
+
+log = logging.getLogger("extrapypi")
+
+FORMAT = "[%(asctime)s: %(levelname)s / %(name)s] %(message)s"
+LOGGING_CONFIG = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"default": {"format": FORMAT}},
+    "handlers": {
+        "default": {"class": "logging.StreamHandler", "level": "INFO", "formatter": "default"}
+    },
+    "root": {"level": "NOTSET", "handlers": ["default"]},
+    "loggers": {
+        "extrapypi": {"level": "WARNING", "handlers": ["default"], "propagate": False},
+        "extrapypi.access": {"level": "INFO", "handlers": ["default"], "propagate": False},
+        "peewee": {"level": "INFO"},
+        "peewee.migrations": {"level": "INFO", "handlers": ["default"], "propagate": False},
+    },
+}
+
+
+class Setting(NamedTuple):
+    """One setting; ``default`` None with "below BASE_DIR" in its meaning follows BASE_DIR."""
+
+    name: str
+    default: Any
+    kinds: tuple[type, ...]
+    meaning: str
+
+
+NONE = type(None)
+DEFAULTS = (
+    Setting("BASE_DIR", None, (str, Path), "folder for everything else; the platform's user data"),
+    Setting("DATABASE_URL", None, (str,), "sqlite:///, postgresql:// or mysql://; below BASE_DIR"),
+    Setting(
+        "SECRET_KEY", None, (str, list, tuple), "text, or a list, newest first; below BASE_DIR"
+    ),
+    Setting("STORAGE", "LocalStorage", (str,), "name of the storage driver"),
+    Setting("STORAGE_PARAMS", None, (dict,), "its parameters; packages_root is below BASE_DIR"),
+    Setting("DASHBOARD", True, (bool,), "False removes every browser page"),
+    Setting("STATIC_URL", "/static/", (str,), "where the dashboard's own files are"),
+    Setting("DEBUG", False, (bool,), "tracebacks on error pages, templates reloaded"),
+    Setting("LOGGING_CONFIG", LOGGING_CONFIG, (dict,), "for logging.config.dictConfig"),
+    Setting("HOST", "127.0.0.1", (str,), "address that `run` listens on"),
+    Setting("PORT", 8000, (int,), "port that `run` listens on, 0 to 65535 (0: a free one)"),
+    Setting("THREADS", 8, (int,), "threads that answer requests, 1 to 256"),
+    Setting("ANONYMOUS_READ", False, (bool,), "True: installing needs no credentials"),
+    Setting("MAX_UPLOAD_SIZE", 2 * 1024**3, (int,), "bytes of one file"),
+    Setting("SESSION_LIFETIME", 12 * 3600, (int,), "seconds"),
+    Setting("REMEMBER_LIFETIME", 30 * 24 * 3600, (int,), "seconds"),
+    Setting(
+        "TRUSTED_PROXY", None, (NONE, str, list, tuple, bool), "address, network, list or True"
+    ),
+    Setting("URL_PREFIX", "", (str,), "path below which the application is mounted, as /pypi"),
+    Setting("SENDFILE", None, (NONE, str), "nginx or apache: let it send the files"),
+    Setting("SHUTDOWN_TIMEOUT", 30, (int,), "seconds that running requests get at a stop"),
+    Setting("KEPT_PAGES_MB", 64, (int,), "MB of ready index pages in memory"),
+    Setting("README_IMAGES", False, (bool,), "True: READMEs may load images from other hosts"),
+)
+SETTINGS = {setting.name: setting for setting in DEFAULTS}
+OLD_NAMES = {"SQLALCHEMY_DATABASE_URI": "DATABASE_URL", "SQLALCHEMY_URI": "DATABASE_URL"}
+# The 2018 program's manual invited people to set these of its extensions; they do nothing now.
+OLD_EXTENSIONS = re.compile(r"(SQLALCHEMY|WTF|REMEMBER_COOKIE|SESSION_COOKIE)_\w+")
+SAMPLE_KEYS = ("changeit", "changeme", "secret")
+# Kubernetes sets these for a service that is named extrapypi.
+KUBERNETES = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?")
+
+
+class Config:
+    """The settings as attributes, complete and checked.
+
+    ``source`` is the configuration file or None, ``configured`` is False when nothing at all was
+    set, ``trusted_proxies`` is True or a list of networks.
+    """
+
+    def __init__(self, values: Mapping[str, Any], source: Path | None = None) -> None:
+        values = dict(values)
+        self.source = source
+        self.configured = bool(values) or source is not None
+        self.base = source.parent if source else Path.cwd()
+        for name in values:
+            check_kind(name, values[name])
+        for setting in DEFAULTS:
+            setattr(self, setting.name, values.get(setting.name, setting.default))
+        self._complete()
+        self._check()
+
+    def _complete(self) -> None:
+        base_dir = self.BASE_DIR or platformdirs.user_data_path("extrapypi", appauthor=False)
+        self.BASE_DIR = self.base / Path(base_dir).expanduser()
+        self.DATABASE_URL = self._database_url(
+            self.DATABASE_URL or f"sqlite:///{self.BASE_DIR / 'extrapypi.db'}"
+        )
+        if self.STORAGE_PARAMS is None:
+            self.STORAGE_PARAMS = {}
+        if self.STORAGE == "LocalStorage":
+            root = self.STORAGE_PARAMS.get("packages_root") or self.BASE_DIR / "packages"
+            self.STORAGE_PARAMS = {**self.STORAGE_PARAMS, "packages_root": str(self.base / root)}
+        self.URL_PREFIX = "/" + self.URL_PREFIX.strip("/") if self.URL_PREFIX.strip("/") else ""
+        self.trusted_proxies = networks(self.TRUSTED_PROXY)
+
+    def _database_url(self, url: str) -> str:
+        scheme, separator, rest = url.partition("://")
+        scheme = scheme.partition("+")[0]
+        if scheme == "postgres":
+            scheme = "postgresql"
+        if not separator or scheme not in ("sqlite", "postgresql", "mysql"):
+            raise ConfigError(
+                f"DATABASE_URL {without_password(url)!r} is not understood; write "
+                "sqlite:////absolute/file.db, postgresql://user:password@host/name or "
+                "mysql://user:password@host/name."
+            )
+        if scheme == "sqlite":
+            path = rest.removeprefix("/")
+            if path in ("", ":memory:"):
+                raise ConfigError(
+                    "DATABASE_URL: SQLite needs a file here, as sqlite:////data/x.db."
+                )
+            rest = f"/{self.base / path}"
+        return f"{scheme}://{rest}"
+
+    def _check(self) -> None:
+        within(self, "PORT", 0, 65535)
+        within(self, "THREADS", 1, 256)
+        for name in ("MAX_UPLOAD_SIZE", "SESSION_LIFETIME", "REMEMBER_LIFETIME"):
+            within(self, name, 1, 2**62)
+        within(self, "SHUTDOWN_TIMEOUT", 0, 24 * 3600)
+        within(self, "KEPT_PAGES_MB", 0, 2**20)
+        if self.SENDFILE not in (None, "nginx", "apache"):
+            raise ConfigError(f"SENDFILE is {self.SENDFILE!r}; it takes None, 'nginx' or 'apache'.")
+        if self.SENDFILE and self.STORAGE != "LocalStorage":
+            raise ConfigError(f"SENDFILE needs STORAGE = 'LocalStorage', not {self.STORAGE!r}.")
+        if not re.fullmatch(r"/([\w.-]+/)+", self.STATIC_URL):
+            raise ConfigError(
+                f"STATIC_URL is {self.STATIC_URL!r}; write a path such as '/static/'."
+            )
+        if self.SECRET_KEY is not None and not all(
+            isinstance(key, str) and key for key in listed(self.SECRET_KEY) or [None]
+        ):
+            raise ConfigError("SECRET_KEY must be a text or a list of texts, none of them empty.")
+
+    @property
+    def secret_keys(self) -> list[str]:
+        """The keys, the one in use first.
+
+        :raises ConfigError: when none is set and none can be kept below BASE_DIR.
+        """
+        if self.SECRET_KEY is None:
+            self.SECRET_KEY = kept_secret(self.BASE_DIR / "secret_key")
+        return listed(self.SECRET_KEY)
+
+    @property
+    def has_sample_key(self) -> bool:
+        """Whether the first secret key is one that strangers can guess."""
+        key = self.secret_keys[0]
+        return key.lower() in SAMPLE_KEYS or len(key) < 16
+
+
+def load(config: Any = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration from a file, a mapping, or (None) from what EXTRAPYPI_CONFIG names.
+
+    :raises ConfigError: with the name of the setting and the rule it breaks.
+    """
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, Mapping):
+        return Config(known(config, "The configuration"))
+    path = config or environ.get("EXTRAPYPI_CONFIG")
+    source = Path(path).expanduser().absolute() if path else None
+    values = from_file(source) if source else {}
+    return Config({**values, **from_environment(environ)}, source)
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """The settings that a configuration file leaves behind when it is run."""
+    try:
+        code = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from error
+    namespace: dict[str, Any] = {"__file__": str(path), "__name__": "extrapypi_config"}
+    try:
+        exec(compile(code, str(path), "exec"), namespace)
+    except Exception as error:
+        raise ConfigError(
+            f"The configuration {path} fails with {type(error).__name__}: {error}."
+        ) from error
+    return known({k: v for k, v in namespace.items() if re.fullmatch(r"[A-Z]\w*", k)}, str(path))
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that EXTRAPYPI_<NAME> variables override."""
+    found = {}
+    for variable, text in environ.items():
+        name = variable.removeprefix("EXTRAPYPI_")
+        if name == variable or name == "CONFIG" or KUBERNETES.fullmatch(name):
+            continue
+        if name == "PORT" and "://" in text:  # Kubernetes again
+            continue
+        known({name: text}, "The environment")
+        found[name] = from_text(name, text)
+    return found
+
+
+def from_text(name: str, text: str) -> Any:
+    """A setting's value from the text of an environment variable.
+
+    :raises ConfigError: when the text is no number, switch or JSON value where one is due.
+    """
+    kinds = SETTINGS[name].kinds
+    try:
+        if int in kinds:
+            return int(text)
+        if bool in kinds and text.strip().lower() in ("1", "true", "yes", "on"):
+            return True
+        if kinds == (bool,):
+            return {"0": False, "false": False, "no": False, "off": False}[text.strip().lower()]
+        if dict in kinds or (list in kinds and text.lstrip().startswith("[")):
+            return json.loads(text)
+    except (ValueError, KeyError) as error:
+        wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NONE)
+        raise ConfigError(f"EXTRAPYPI_{name} is {text!r}; it must be {wanted}.") from error
+    return text or None if NONE in kinds else text
+
+
+def known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values under today's names, without those that the 2018 program's extensions had.
+
+    :raises ConfigError: for a name that is no setting.
+    """
+    values, dropped = dict(values), []
+    for old, new in OLD_NAMES.items():
+        if old in values:
+            values.setdefault(new, values.pop(old))
+    for name in list(values):
+        if name not in SETTINGS and OLD_EXTENSIONS.fullmatch(name):
+            dropped.append(name)
+            del values[name]
+        elif name not in SETTINGS:
+            nearest = difflib.get_close_matches(name, SETTINGS, 1, 0.5)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise ConfigError(f"{where} sets {name}, which is no setting of extrapypi.{hint}")
+    if dropped:
+        log.warning("%s sets %s, which do nothing any more.", where, ", ".join(sorted(dropped)))
+    return values
+
+
+def check_kind(name: str, value: Any) -> None:
+    """Nothing, when the value is of a type that the setting takes.
+
+    :raises ConfigError: naming the setting, the value's type and the types it takes.
+    """
+    kinds = SETTINGS[name].kinds
+    if value is None and SETTINGS[name].default is None:
+        return
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join("None" if kind is NONE else kind.__name__ for kind in kinds)
+        raise ConfigError(f"{name} must be {wanted}, not {type(value).__name__}.")
+
+
+def within(config: Config, name: str, least: int, most: int) -> None:
+    """Nothing, when the number lies between the two; else ConfigError."""
+    if not least <= getattr(config, name) <= most:
+        raise ConfigError(f"{name} is {getattr(config, name)}; it goes from {least} to {most}.")
+
+
+def listed(value: Any) -> list:
+    """The value itself as a list, one element for a single text."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def networks(value: Any) -> bool | list:
+    """TRUSTED_PROXY as True (every peer) or a list of IP networks (empty: none).
+
+    :raises ConfigError: for what is no address.
+    """
+    if value is True:
+        return True
+    try:
+        return [ipaddress.ip_network(text, strict=False) for text in listed(value or [])]
+    except ValueError as error:
+        raise ConfigError(f"TRUSTED_PROXY: {error}; write 10.0.0.1 or 10.0.0.0/8.") from error
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    return re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
+
+
+def kept_secret(path: Path) -> str:
+    """The secret key in the file, made on first use (readable for its owner only)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            handle, fresh = tempfile.mkstemp(dir=path.parent)  # mode 0600
+            with os.fdopen(handle, "w") as stream:
+                stream.write(secrets.token_urlsafe(48))
+            try:
+                os.link(fresh, path)  # unlike a rename it never replaces another process's key
+            except FileExistsError:
+                pass
+            finally:
+                os.unlink(fresh)
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"No SECRET_KEY is set and none can be kept in {path}: {error.strerror}. "
+            "Set SECRET_KEY, or BASE_DIR to a folder that can be written."
+        ) from error

@@ -1,0 +1,241 @@
+"""The database: which one, its connections, transactions and schema.
+
+The same code runs on SQLite, PostgreSQL and MySQL/MariaDB; what differs between them is here and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import peewee
+from playhouse import db_url, migrations
+from playhouse.pool import PooledMySQLDatabase, PooledPostgresqlDatabase
+
+from extrapypi.errors import ConfigError, SchemaError, Unavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT = 30  # seconds that a writer waits for another, or a thread for a connection
+MAX_CONNECTIONS = 32  # per process, to a database server
+
+database = peewee.DatabaseProxy()
+
+
+def utcnow() -> datetime:
+    """The time now, aware, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+class TimeField(peewee.DateTimeField):
+    """A moment, to the microsecond: aware UTC in Python, naive UTC in the table."""
+
+    def get_modifiers(self) -> list[int]:
+        return [6]  # DATETIME alone drops the fraction on MySQL
+
+    def db_value(self, value: datetime | None) -> Any:
+        if value is None:
+            return None
+        naive = value.astimezone(timezone.utc).replace(tzinfo=None)
+        # SQLite compares times as text: every one has the same length.
+        if isinstance(database.obj, peewee.SqliteDatabase):
+            return naive.isoformat(" ", "microseconds")
+        return naive
+
+    def python_value(self, value: Any) -> datetime | None:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        return value and value.replace(tzinfo=timezone.utc)
+
+
+class LongTextField(peewee.TextField):
+    """Text of any length; TEXT ends at 64 KB on MySQL."""
+
+    field_type = "LONGTEXT"
+
+
+class JSONTextField(LongTextField):
+    """A list or dict, kept as JSON text, on all databases alike."""
+
+    def db_value(self, value: Any) -> str | None:
+        return None if value is None else json.dumps(value, ensure_ascii=False)
+
+    def python_value(self, value: str | None) -> Any:
+        return None if value is None else json.loads(value)
+
+
+class MySQL(PooledMySQLDatabase):
+    """MySQL or MariaDB; names are compared byte by byte, as on the other two."""
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        if sql.startswith("CREATE TABLE"):
+            sql += " DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
+        return super().execute_sql(sql, params)
+
+
+def bind(url: str) -> None:
+    """Lets the models use the database at ``url`` from now on; connects when first needed.
+
+    :raises ConfigError: for a database whose driver is not installed, or a malformed URL.
+    """
+    if database.obj is not None:
+        close()
+    scheme = url.partition("://")[0]
+    try:
+        database.initialize(
+            {"sqlite": sqlite, "postgresql": postgresql, "mysql": mysql}[scheme](url)
+        )
+    except (ValueError, peewee.ImproperlyConfigured) as error:
+        raise ConfigError(f"DATABASE_URL cannot be used: {error}") from None
+
+
+def sqlite(url: str) -> peewee.Database:
+    """SQLite with a write-ahead log: readers and a writer do not wait for each other."""
+    return peewee.SqliteDatabase(
+        url.removeprefix("sqlite:///"),
+        pragmas={"journal_mode": "wal", "foreign_keys": 1, "synchronous": "full"},
+        timeout=BUSY_TIMEOUT,
+        # A transaction that reads first and writes later fails as soon as another one wrote.
+        lock_type="IMMEDIATE",
+    )
+
+
+def postgresql(url: str) -> peewee.Database:
+    """PostgreSQL through psycopg 3."""
+    require("psycopg", "postgres")
+    types = {"LONGTEXT": "TEXT"}
+    return PooledPostgresqlDatabase(
+        **parsed(url), **pooling(), prefer_psycopg3=True, field_types=types
+    )
+
+
+def mysql(url: str) -> peewee.Database:
+    """MySQL or MariaDB through PyMySQL."""
+    require("pymysql", "mysql")
+    settings = {"charset": "utf8mb4", "init_command": "SET time_zone = '+00:00'", **parsed(url)}
+    return MySQL(**settings, **pooling())
+
+
+def require(driver: str, extra: str) -> None:
+    """Nothing, when the driver can be imported; else ConfigError naming the extra."""
+    try:
+        __import__(driver)
+    except ImportError:
+        raise ConfigError(
+            f"This database needs the driver {driver}: pip install 'extrapypi[{extra}]'."
+        ) from None
+
+
+def parsed(url: str) -> dict[str, Any]:
+    """The arguments of a connection, from a URL with percent-encoded user and password."""
+    arguments = db_url.parse(url, unquote_password=True, unquote_user=True)
+    if "passwd" in arguments:  # deprecated by PyMySQL
+        arguments["password"] = arguments.pop("passwd")
+    return arguments
+
+
+def pooling() -> dict[str, int]:
+    """A pool that lets a thread wait for a connection and drops those that lie idle."""
+    return {"max_connections": MAX_CONNECTIONS, "stale_timeout": 300, "timeout": BUSY_TIMEOUT}
+
+
+def close() -> None:
+    """Closes this thread's connection; those of a pool are all closed."""
+    if not database.is_closed():
+        database.close()
+    if hasattr(database.obj, "close_idle"):
+        database.close_idle()
+
+
+@contextmanager
+def connection() -> Iterator[None]:
+    """A connection for the length of a request or command.
+
+    SQLite's stay open, one a thread: opening one costs more than most requests. Those to a
+    server go back to the pool.
+
+    :raises Unavailable: when the database does not answer.
+    """
+    pooled = hasattr(database.obj, "close_idle")
+    try:
+        opened = pooled and database.connect(reuse_if_open=True)
+        try:
+            yield
+        finally:
+            if opened:
+                database.close()
+    except (peewee.OperationalError, peewee.InterfaceError) as error:
+        if pooled and not database.is_closed():
+            database.manual_close()
+        raise Unavailable(f"The database does not answer ({type(error).__name__}).") from error
+
+
+def schema_is_current() -> None:
+    """Nothing, when the tables are those of this program.
+
+    :raises SchemaError: with what to do, when there are none, older or newer ones.
+    """
+    path = database.database
+    if isinstance(database.obj, peewee.SqliteDatabase) and not Path(path).exists():
+        raise SchemaError(f"There is no database {path} yet; run: extrapypi init")
+    refuse_2018()
+    status = schema_status()
+    if not any(applied for _, applied, _ in status):
+        raise SchemaError("The database has no tables yet; run: extrapypi init")
+    if any(not is_known for _, _, is_known in status):
+        raise SchemaError("The database was made by a newer extrapypi; upgrade the program.")
+    if not all(applied for _, applied, _ in status):
+        raise SchemaError("The database is older than the program; run: extrapypi db upgrade")
+
+
+def schema_status() -> list[tuple[str, datetime | None, bool]]:
+    """For every migration: its name, when it was applied (or None), whether it is known here."""
+    rows = migrations.Runner(database.obj, str(MIGRATIONS)).status()
+    return [(row.name, row.applied, row.path is not None) for row in rows]
+
+
+def upgrade_schema() -> list[str]:
+    """Creates or upgrades the tables; the names of the migrations that were applied.
+
+    Two processes may call it at once: one does it, the other waits and has nothing to do.
+    """
+    if isinstance(database.obj, peewee.SqliteDatabase):
+        Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+    with migrating():
+        refuse_2018()
+        return migrations.Runner(database.obj, str(MIGRATIONS)).up()
+
+
+def refuse_2018() -> None:
+    """:raises SchemaError: for a database of the 2018 program, which must not be touched."""
+    if database.table_exists("alembic_version"):
+        raise SchemaError(
+            "This database belongs to extrapypi 0.4 or older and is left as it is; "
+            "name a new one in DATABASE_URL."
+        )
+
+
+@contextmanager
+def migrating() -> Iterator[None]:
+    """Holds the lock under which only one process changes the schema."""
+    if isinstance(database.obj, peewee.SqliteDatabase):
+        with database.atomic("EXCLUSIVE"):
+            yield
+        return
+    take, give = {
+        PooledPostgresqlDatabase: (
+            "SELECT pg_advisory_lock(736)",
+            "SELECT pg_advisory_unlock(736)",
+        ),
+        MySQL: ("SELECT GET_LOCK('extrapypi', 60)", "SELECT RELEASE_LOCK('extrapypi')"),
+    }[type(database.obj)]
+    with database.connection_context():
+        database.execute_sql(take)
+        try:
+            yield
+        finally:
+            database.execute_sql(give)

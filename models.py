@@ -1,0 +1,391 @@
+"""The tables and the questions that are asked of them.
+
+Every unit of work that changes something runs inside :func:`writing`. Times are UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from packaging.utils import canonicalize_name, canonicalize_version
+from packaging.version import InvalidVersion, Version
+from peewee import (
+    AutoField,
+    BigIntegerField,
+    BooleanField,
+    CharField,
+    CompositeKey,
+    FixedCharField,
+    ForeignKeyField,
+    Model,
+)
+
+from extrapypi.database import JSONTextField, LongTextField, TimeField, database, utcnow
+from extrapypi.errors import NotFound
+
+ROLES = ("installer", "maintainer", "developer", "admin")  # each may do all that those before may
+STATUSES = ("active", "archived", "deprecated", "quarantined")  # PEP 792
+NAME = re.compile(r"([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9])\Z")  # name-normalization
+
+
+class Table(Model):
+    """Base of all tables."""
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class Serial(Table):
+    """One row: the number of the last change to anything."""
+
+    id = AutoField()
+    value = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "serial"
+
+
+class User(Table):
+    """An account. ``username_key`` and ``email_key`` make both unique without regard to case."""
+
+    ROLES = ROLES
+
+    username = CharField(max_length=128)
+    username_key = CharField(max_length=255, unique=True)
+    email = CharField(max_length=254)
+    email_key = CharField(max_length=254, unique=True)
+    password_hash = CharField(max_length=128)  # bcrypt
+    default_password = BooleanField(default=False)  # one of those that `init` documents
+    role = CharField(max_length=16)
+    is_active = BooleanField(default=True)
+    created_at = TimeField(default=utcnow)
+    last_login_at = TimeField(null=True)
+
+    class Meta:
+        table_name = "users"
+
+    @classmethod
+    def named(cls, username: str) -> User:
+        """The account of this name, in any case.
+
+        :raises NotFound: when there is none.
+        """
+        user = cls.get_or_none(cls.username_key == username.casefold())
+        if user is None:
+            raise NotFound(f"There is no user {username}.")
+        return user
+
+
+class Session(Table):
+    """A browser that is logged in; its cookie holds the token, the table its sha256."""
+
+    user = ForeignKeyField(User, backref="sessions", on_delete="CASCADE")
+    token_sha256 = FixedCharField(max_length=64, unique=True)
+    created_at = TimeField(default=utcnow)
+    last_seen_at = TimeField(default=utcnow)
+    expires_at = TimeField()
+    address = CharField(max_length=64)
+    browser = CharField(max_length=255)
+
+    class Meta:
+        table_name = "sessions"
+
+
+class Token(Table):
+    """A key for programs; it never gives more than its owner's present role."""
+
+    SCOPES = ("read", "upload")
+
+    user = ForeignKeyField(User, backref="tokens", on_delete="CASCADE")
+    name = CharField(max_length=100)
+    scope = CharField(max_length=16)
+    packages = JSONTextField(null=True)  # normalized names; null: all
+    secret_sha256 = FixedCharField(max_length=64, unique=True)
+    created_at = TimeField(default=utcnow)
+    expires_at = TimeField(null=True)
+    last_used_at = TimeField(null=True)
+    last_used_from = CharField(max_length=64, null=True)
+    revoked_at = TimeField(null=True)
+
+    class Meta:
+        table_name = "tokens"
+
+    @property
+    def is_usable(self) -> bool:
+        """Neither revoked nor expired."""
+        return not self.revoked_at and (not self.expires_at or self.expires_at > utcnow())
+
+
+class Package(Table):
+    """A project; ``name`` is as in its first upload."""
+
+    name = CharField(max_length=200)
+    normalized_name = CharField(max_length=200, unique=True)
+    summary = CharField(max_length=512, default="")
+    status = CharField(max_length=16, default="active")
+    status_reason = LongTextField(default="")
+    created_at = TimeField(default=utcnow)
+    updated_at = TimeField(default=utcnow)
+    last_serial = BigIntegerField(default=0)  # of the last change to anything of it
+
+    class Meta:
+        table_name = "packages"
+
+    @classmethod
+    def named(cls, name: str) -> Package:
+        """The project, in any spelling of its name.
+
+        :raises NotFound: when there is none.
+        """
+        package = cls.get_or_none(cls.normalized_name == canonicalize_name(name))
+        if package is None:
+            raise NotFound(f"There is no project {name}.")
+        return package
+
+    @property
+    def maintainers(self):
+        """Query of the users that are listed as its maintainers."""
+        return User.select().join(Maintainer).where(Maintainer.package == self)
+
+    @property
+    def sorted_releases(self) -> list[Release]:
+        """All releases: stable before pre-releases, each newest first, yanked ones last."""
+        yanked = Release.yanked_of(self)
+
+        def order(release: Release) -> tuple:
+            version = version_key(release.version)
+            return release.id not in yanked, not is_prerelease(release.version), version
+
+        return sorted(self.releases, key=order, reverse=True)
+
+    @property
+    def latest_release(self) -> Release | None:
+        """The first of :attr:`sorted_releases`."""
+        return next(iter(self.sorted_releases), None)
+
+    def touch(self, serial: int) -> None:
+        """Marks the project as changed in the transaction with this serial."""
+        self.last_serial, self.updated_at = serial, utcnow()
+        self.save(only=["last_serial", "updated_at"])
+
+
+class Maintainer(Table):
+    """A user who is listed as maintainer of a project."""
+
+    package = ForeignKeyField(Package, on_delete="CASCADE")
+    user = ForeignKeyField(User, on_delete="CASCADE")
+
+    class Meta:
+        table_name = "maintainers"
+        primary_key = CompositeKey("package", "user")
+
+
+class Release(Table):
+    """A version of a project, with the core metadata that its files gave."""
+
+    package = ForeignKeyField(Package, backref="releases", on_delete="CASCADE")
+    version = CharField(max_length=128)  # as given
+    canonical_version = CharField(max_length=128)  # without trailing zeros
+    summary = CharField(max_length=512, default="")
+    description = LongTextField(default="")
+    description_content_type = CharField(max_length=255, default="")
+    author = LongTextField(default="")
+    author_email = LongTextField(default="")
+    maintainer = LongTextField(default="")
+    maintainer_email = LongTextField(default="")
+    license = LongTextField(default="")
+    license_expression = LongTextField(default="")
+    license_files = JSONTextField(default=list)
+    keywords = LongTextField(default="")
+    classifiers = JSONTextField(default=list)
+    platforms = JSONTextField(default=list)
+    requires_python = CharField(max_length=255, default="")
+    requires_dist = JSONTextField(default=list)
+    provides_extra = JSONTextField(default=list)
+    project_urls = JSONTextField(default=dict)
+    home_page = LongTextField(default="")
+    download_url = LongTextField(default="")
+    dynamic = JSONTextField(default=list)
+    created_at = TimeField(default=utcnow)
+    updated_at = TimeField(default=utcnow)
+
+    class Meta:
+        table_name = "releases"
+        indexes = ((("package", "canonical_version"), True),)
+
+    @classmethod
+    def of(cls, package: Package, version: str) -> Release:
+        """The release of this version, in any spelling (1.0 is 1.0.0).
+
+        :raises NotFound: when there is none.
+        """
+        key = (cls.package == package) & (cls.canonical_version == canonicalize_version(version))
+        release = cls.get_or_none(key)
+        if release is None:
+            raise NotFound(f"There is no release {version} of {package.name}.")
+        return release
+
+    @classmethod
+    def yanked_of(cls, package: Package) -> set[int]:
+        """Ids of the releases of which every file is yanked."""
+        files = File.select(File.release_id, File.yanked).join(cls).where(cls.package == package)
+        rows = list(files.tuples())
+        return {release for release, _ in rows} - {
+            release for release, yanked in rows if not yanked
+        }
+
+
+class Dependency(Table):
+    """One Requires-Dist of a release."""
+
+    release = ForeignKeyField(Release, backref="dependencies", on_delete="CASCADE")
+    normalized_name = CharField(max_length=200, index=True)
+    specifier = LongTextField(default="")  # or "@ URL"
+    marker = LongTextField(default="")
+    extra = CharField(max_length=200, default="")
+
+    class Meta:
+        table_name = "dependencies"
+
+
+class File(Table):
+    """One distribution file; its name is unique over the whole index."""
+
+    release = ForeignKeyField(Release, backref="files", on_delete="CASCADE")
+    filename = CharField(max_length=255, unique=True)
+    location = LongTextField()  # where the storage driver put it
+    size = BigIntegerField()  # bytes
+    md5 = FixedCharField(max_length=32)
+    sha256 = FixedCharField(max_length=64)
+    blake2b_256 = FixedCharField(max_length=64)
+    packagetype = CharField(max_length=32)  # bdist_wheel, sdist; of imported files also bdist_egg …
+    python_version = CharField(max_length=128)
+    requires_python = CharField(max_length=255, default="")
+    upload_time = TimeField(default=utcnow)
+    uploaded_by = ForeignKeyField(User, null=True, on_delete="SET NULL")
+    user_agent = CharField(max_length=255, default="")
+    metadata_sha256 = FixedCharField(max_length=64, null=True)  # of the core metadata it serves
+    yanked = BooleanField(default=False)
+    yanked_reason = LongTextField(default="")
+
+    class Meta:
+        table_name = "files"
+
+    @classmethod
+    def of(cls, package: Package):
+        """Query of a project's files, each with its release."""
+        return cls.select(cls, Release).join(Release).where(Release.package == package)
+
+    @classmethod
+    def named(cls, filename: str) -> File:
+        """The file of this name, with release and package.
+
+        :raises NotFound: when there is none.
+        """
+        query = cls.select(cls, Release, Package).join(Release).join(Package)
+        file = query.where(cls.filename == filename).first()
+        if file is None:
+            raise NotFound(f"There is no file {filename}.")
+        return file
+
+
+class UsedFilename(Table):
+    """A file name that was once taken: only the same bytes may come back under it."""
+
+    filename = CharField(max_length=255, unique=True)
+    sha256 = FixedCharField(max_length=64)
+
+    class Meta:
+        table_name = "used_filenames"
+
+
+class Journal(Table):
+    """What happened: append-only, names as text, so that it outlives what it tells of."""
+
+    serial = BigIntegerField(index=True)
+    at = TimeField(default=utcnow, index=True)
+    who = CharField(max_length=128)
+    token = CharField(max_length=100, default="")  # the name of the token that was used
+    address = CharField(max_length=64, default="")
+    action = CharField(max_length=32)
+    package = CharField(max_length=200, default="", index=True)
+    version = CharField(max_length=128, default="")
+    filename = CharField(max_length=255, default="")
+    detail = LongTextField(default="")
+
+    class Meta:
+        table_name = "journal"
+
+    @classmethod
+    def add(cls, serial: int, actor: Any, action: str, **what: str) -> None:
+        """Writes down what the actor does in the transaction with this serial.
+
+        :param what: package, version, filename and detail, as far as they apply.
+        """
+        cls.create(
+            serial=serial,
+            who=actor.username,
+            token=actor.token,
+            address=actor.address,
+            action=action,
+            **what,
+        )
+
+
+class Failure(Table):
+    """A wrong password or token, for throttling."""
+
+    address = CharField(max_length=64)
+    username = CharField(max_length=255)
+    at = TimeField(default=utcnow, index=True)
+
+    class Meta:
+        table_name = "failures"
+        indexes = ((("address", "username", "at"), False),)
+
+
+TABLES = (
+    Serial,
+    User,
+    Session,
+    Token,
+    Package,
+    Maintainer,
+    Release,
+    Dependency,
+    File,
+    UsedFilename,
+    Journal,
+    Failure,
+)
+
+
+@contextmanager
+def writing() -> Iterator[int]:
+    """One transaction that changes something; yields its serial.
+
+    The row of Serial is locked first, so that only one runs at a time in all processes and
+    transactions become visible in the order of their serials. Keep it short.
+    """
+    with database.atomic():
+        Serial.update(value=Serial.value + 1).execute()
+        yield Serial.select(Serial.value).scalar()
+
+
+def version_key(version: str) -> tuple:
+    """Sorts versions as PEP 440 does; what is no version comes before all that are."""
+    try:
+        return 1, Version(version), version
+    except InvalidVersion:
+        return 0, version, version
+
+
+def is_prerelease(version: str) -> bool:
+    """Whether it is an alpha, beta, candidate or development version, or none at all."""
+    try:
+        return Version(version).is_prerelease
+    except InvalidVersion:
+        return True

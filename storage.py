@@ -1,0 +1,322 @@
+"""Where the bytes of distributions live: the contract of a storage driver, and the local one.
+
+A driver is chosen by its name in the setting STORAGE: a built-in one, a dotted path
+``my.module:MyStorage``, or the name of an entry point in the group ``extrapypi.storage``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib
+import inspect
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from packaging.metadata import RawMetadata, parse_email
+
+from extrapypi.errors import ConfigError, NoRoom, StorageError
+from extrapypi.models import File, Package, Release
+
+GROUP = "extrapypi.storage"
+SIDECAR = ".metadata"  # suffix of the core metadata beside a file, as in its URL (PEP 658)
+STALE = 24 * 3600  # seconds after which a file that never arrived is swept away
+THREADED = 256 * 1024  # bytes from which hashing a chunk in threads is worth the hand-over
+
+hashers = ThreadPoolExecutor(3, "hash")  # hashlib lets other threads run
+
+
+class Incoming:
+    """A file on its way in: write to it, :meth:`finish` it, and the storage can take it over.
+
+    ``size`` is in bytes; ``digests`` has md5, sha256 and blake2b_256 in hex once it is finished.
+    ``filename`` and ``metadata`` (the core metadata's bytes, or None) are set by the caller.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self.path = path
+        self.stream = stream
+        self.size = 0
+        self.filename = ""
+        self.metadata: bytes | None = None
+        self._hashes = {
+            "md5": hashlib.md5(usedforsecurity=False),
+            "sha256": hashlib.sha256(),
+            "blake2b_256": hashlib.blake2b(digest_size=32),
+        }
+
+    def write(self, chunk: bytes) -> None:
+        """Adds the bytes.
+
+        :raises NoRoom: when the disk is full.
+        """
+        updates = [each.update for each in self._hashes.values()]
+        running = [hashers.submit(u, chunk) for u in updates] if len(chunk) >= THREADED else []
+        try:
+            with storage_errors():
+                self.stream.write(chunk)
+        finally:
+            wait(running)
+        if not running:
+            for update in updates:
+                update(chunk)
+        self.size += len(chunk)
+
+    def finish(self) -> None:
+        """Makes sure that the bytes have reached the disk."""
+        with storage_errors():
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digests of what was written so far."""
+        return {name: each.hexdigest() for name, each in self._hashes.items()}
+
+    def discard(self) -> None:
+        """Removes what the storage did not take over; may be called twice."""
+        self.stream.close()
+        self.path.unlink(missing_ok=True)
+
+
+class BaseStorage:
+    """What a driver does. All raise :class:`StorageError` or its kinds when they cannot.
+
+    :param params: the setting STORAGE_PARAMS; each becomes an attribute.
+    :raises ConfigError: for parameters that the driver does not know.
+    """
+
+    NAME = ""
+
+    def __init__(self, **params: Any) -> None:
+        self.__dict__.update(params)
+
+    def receive(self) -> Incoming:
+        """A new, empty file of the driver's own, which nobody else sees."""
+        raise NotImplementedError
+
+    def prepare(self, package: Package, incoming: Incoming) -> None:
+        """The slow part of storing, done before the transaction; may do nothing."""
+
+    def create_package(self, package: Package) -> None:
+        """Makes a place for the project; may do nothing."""
+
+    def create_release(self, package: Package, incoming: Incoming) -> str:
+        """Takes the finished file over and returns its location, which ``File`` keeps.
+
+        Quick: it runs inside the transaction, after the unique row is in. The core metadata is
+        stored beside the file. A leftover of that name, which has no row, is replaced.
+        """
+        raise NotImplementedError
+
+    def delete_file(self, location: str) -> None:
+        """Removes a file and its metadata, after the commit; what is absent is no error."""
+        raise NotImplementedError
+
+    def delete_release(self, package: Package, version: str) -> None:
+        """Removes what belongs to a release besides its files; may do nothing."""
+
+    def delete_package(self, package: Package) -> None:
+        """Removes the project's place, when it is empty; may do nothing."""
+
+    def get_files(self, package: Package, release: Release | None = None) -> list[str]:
+        """The names of the files of the project, or of one release, that are stored."""
+        raise NotImplementedError
+
+    def get_file(self, package: Package, file: File, release: Release | None = None) -> Path:
+        """Where the file can be read; its core metadata is at :meth:`get_metadata`."""
+        raise NotImplementedError
+
+    def get_metadata(self, file: File) -> bytes:
+        """The core metadata that was stored beside the file."""
+        raise NotImplementedError
+
+    def get_releases_metadata(self) -> Iterator[tuple[str, RawMetadata]]:
+        """Project name and core metadata of every distribution in the store, one by one."""
+        raise NotImplementedError
+
+    def stored(self) -> Iterator[tuple[str, int]]:
+        """Location and size in bytes of everything stored, files and metadata alike."""
+        raise NotImplementedError
+
+    def sweep(self) -> None:
+        """Removes what uploads left that never came to an end; may do nothing."""
+
+    def ping(self) -> None:
+        """Nothing, while files can be read and written."""
+        raise NotImplementedError
+
+    @property
+    def spool(self) -> Path | None:
+        """A folder for request bodies on their way in, or None for the system's."""
+        return None
+
+
+class LocalStorage(BaseStorage):
+    """A directory per normalized project name below ``packages_root``."""
+
+    NAME = "LocalStorage"
+
+    def __init__(self, packages_root: str) -> None:
+        super().__init__(packages_root=packages_root)
+        self.root = Path(packages_root)
+        self.incoming = self.root / ".incoming"
+        with storage_errors():
+            self.incoming.mkdir(parents=True, exist_ok=True)
+
+    def receive(self) -> Incoming:
+        path = self.incoming / secrets.token_hex(16)
+        with storage_errors():
+            return Incoming(path, path.open("x+b"))
+
+    def create_package(self, package: Package) -> None:
+        directory = self.root / package.normalized_name
+        with storage_errors():
+            if not directory.is_dir():
+                directory.mkdir(exist_ok=True)
+                sync(self.root)
+
+    def create_release(self, package: Package, incoming: Incoming) -> str:
+        directory = self.root / package.normalized_name
+        target = directory / incoming.filename
+        with storage_errors():
+            if incoming.metadata is not None:
+                self._write_sidecar(target, incoming.metadata)
+            # Incoming lies in the same file system, complete and synced: a rename shows the
+            # whole file or none of it, whenever the power goes.
+            os.replace(incoming.path, target)
+            sync(directory)
+        return f"{package.normalized_name}/{incoming.filename}"
+
+    def _write_sidecar(self, target: Path, metadata: bytes) -> None:
+        sidecar = self.receive()
+        try:
+            sidecar.stream.write(metadata)
+            sidecar.finish()
+            os.replace(sidecar.path, target.with_name(target.name + SIDECAR))
+        finally:
+            sidecar.discard()
+
+    def delete_file(self, location: str) -> None:
+        with storage_errors():
+            for path in (self.root / location, self.root / (location + SIDECAR)):
+                path.unlink(missing_ok=True)
+
+    def delete_package(self, package: Package) -> None:
+        with suppress(OSError):  # not empty: something that is not ours lies there
+            (self.root / package.normalized_name).rmdir()
+
+    def get_files(self, package: Package, release: Release | None = None) -> list[str]:
+        if release is not None:
+            names = [file.filename for file in release.files]
+            return [name for name in names if (self.root / package.normalized_name / name).exists()]
+        prefix = f"{package.normalized_name}/"
+        stored = [location for location, _ in self.stored() if location.startswith(prefix)]
+        return [name.removeprefix(prefix) for name in stored if not name.endswith(SIDECAR)]
+
+    def get_file(self, package: Package, file: File, release: Release | None = None) -> Path:
+        return self.root / file.location
+
+    def get_metadata(self, file: File) -> bytes:
+        with storage_errors():
+            return (self.root / (file.location + SIDECAR)).read_bytes()
+
+    def get_releases_metadata(self) -> Iterator[tuple[str, RawMetadata]]:
+        for location, _ in self.stored():
+            if location.endswith(SIDECAR):
+                yield (
+                    location.partition("/")[0],
+                    parse_email((self.root / location).read_bytes())[0],
+                )
+
+    def stored(self) -> Iterator[tuple[str, int]]:
+        with storage_errors():
+            for directory in sorted(self.root.iterdir()):
+                if directory.is_dir() and not directory.name.startswith("."):
+                    for path in sorted(directory.iterdir()):
+                        if path.is_file():
+                            yield f"{directory.name}/{path.name}", path.stat().st_size
+
+    def sweep(self) -> None:
+        with storage_errors():
+            for path in self.incoming.iterdir():
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < time.time() - STALE:
+                        path.unlink()
+
+    def ping(self) -> None:
+        if not os.access(self.incoming, os.R_OK | os.W_OK | os.X_OK):
+            raise StorageError(f"The storage {self.root} cannot be read and written.")
+
+    @property
+    def spool(self) -> Path | None:
+        return self.incoming
+
+
+BUILT_IN = {driver.NAME: driver for driver in (LocalStorage,)}
+
+
+def get_store(name: str, params: dict[str, Any]) -> BaseStorage:
+    """The storage driver of this name, ready to use.
+
+    :raises ConfigError: for an unknown driver (listing the known ones) or wrong parameters.
+    """
+    driver = find_driver(name)
+    try:
+        inspect.signature(driver).bind(**params)
+    except TypeError as error:
+        raise ConfigError(f"STORAGE_PARAMS do not fit {name}: {error}.") from error
+    try:
+        return driver(**params)
+    except StorageError as error:
+        raise ConfigError(str(error)) from error
+
+
+def find_driver(name: str) -> type[BaseStorage]:
+    """The class of a driver: built in, by dotted path, or of an installed package."""
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    try:
+        if name in installed:
+            return installed[name].load()
+        if ":" in name:
+            module, _, attribute = name.partition(":")
+            return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"STORAGE {name!r} cannot be loaded: {error}.") from error
+    known = ", ".join(sorted({*BUILT_IN, *installed}))
+    raise ConfigError(f"STORAGE {name!r} is unknown; known are {known}, or 'my.module:MyStorage'.")
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turns errors of the disk into StorageError, a full disk into NoRoom."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoRoom(f"There is no room left in the storage ({error.strerror}).") from error
+        raise StorageError(f"The storage fails: {error.strerror or error}.") from error
+
+
+def sync(directory: Path) -> None:
+    """Makes sure that the names in the directory have reached the disk."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def room(folder: Path) -> int:
+    """Bytes that are free in the file system of the folder."""
+    return shutil.disk_usage(folder).free
