@@ -37,6 +37,7 @@ LOGGING_CONFIG = {
         "extrapypi": {"level": "WARNING", "handlers": ["default"], "propagate": False},
         "extrapypi.access": {"level": "INFO", "handlers": ["default"], "propagate": False},
         "peewee": {"level": "INFO"},
+        "waitress.queue": {"level": "ERROR"},  # that requests wait for a thread is no news
         "peewee.migrations": {"level": "INFO", "handlers": ["default"], "propagate": False},
     },
 }
@@ -92,21 +93,21 @@ KUBERNETES = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\
 class Config:
     """The settings as attributes, complete and checked.
 
-    ``source`` is the configuration file or None, ``configured`` is False when nothing at all was
-    set, ``trusted_proxies`` is True or a list of networks.
+    ``source`` is the configuration file or None, ``configured`` is False when neither a
+    file nor a database was named, ``trusted_proxies`` is True or a list of networks.
     """
 
     def __init__(self, values: Mapping[str, Any], source: Path | None = None) -> None:
         values = dict(values)
         self.source = source
-        self.configured = bool(values) or source is not None
+        self.configured = source is not None or "DATABASE_URL" in values
         self.base = source.parent if source else Path.cwd()
         for name in values:
             check_kind(name, values[name])
         for setting in DEFAULTS:
             setattr(self, setting.name, values.get(setting.name, setting.default))
         self._complete()
-        self._check()
+        self.check()
 
     def _complete(self) -> None:
         base_dir = self.BASE_DIR or platformdirs.user_data_path("extrapypi", appauthor=False)
@@ -142,7 +143,8 @@ class Config:
             rest = f"/{self.base / path}"
         return f"{scheme}://{rest}"
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Nothing, when every setting makes sense; else ConfigError naming one that does not."""
         within(self, "PORT", 0, 65535)
         within(self, "THREADS", 1, 256)
         for name in ("MAX_UPLOAD_SIZE", "SESSION_LIFETIME", "REMEMBER_LIFETIME"):

@@ -26,8 +26,8 @@ def create_app(config=None):
 
 
 def main(argv=None) -> int:
-    """Runs the command line and returns its exit status; see :mod:`extrapypi.commands`."""
-    from extrapypi.commands import main
+    """Runs the command line and returns its exit status; see :mod:`extrapypi.commandline`."""
+    from extrapypi.commandline import main
 
     return main(argv)
 

@@ -81,6 +81,11 @@ class Incoming:
         """The digests of what was written so far."""
         return {name: each.hexdigest() for name, each in self._hashes.items()}
 
+    @property
+    def metadata_sha256(self) -> str | None:
+        """The digest of the core metadata, when there is some."""
+        return None if self.metadata is None else hashlib.sha256(self.metadata).hexdigest()
+
     def discard(self) -> None:
         """Removes what the storage did not take over; may be called twice."""
         self.stream.close()
@@ -158,6 +163,11 @@ class BaseStorage:
     def spool(self) -> Path | None:
         """A folder for request bodies on their way in, or None for the system's."""
         return None
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where `import` looks for files that were put there by hand; may be none."""
+        return []
 
 
 class LocalStorage(BaseStorage):
@@ -259,6 +269,10 @@ class LocalStorage(BaseStorage):
     @property
     def spool(self) -> Path | None:
         return self.incoming
+
+    @property
+    def folders(self) -> list[Path]:
+        return [self.root]
 
 
 BUILT_IN = {driver.NAME: driver for driver in (LocalStorage,)}

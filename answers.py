@@ -1,0 +1,109 @@
+"""Errors as HTTP answers, in the form that each client shows to its user.
+
+The sentence goes into the reason phrase (twine and hatch show nothing else) and into the body
+(uv, flit and people read that). See standards.md D36.
+"""
+
+from __future__ import annotations
+
+import functools
+import http
+import json
+import logging
+from collections.abc import Callable
+
+from bottle import HTTPError, HTTPResponse, request
+
+from extrapypi.errors import ExtraPyPIError, NotLoggedIn
+from extrapypi.pages import parse_accept
+
+log = logging.getLogger("extrapypi")
+
+REALM = "extrapypi"
+LONGEST_REASON = 200  # characters
+
+
+def reason_phrase(message: str) -> str:
+    """The message as one line of printable ASCII that fits into a status line."""
+    line = " ".join(message.split())
+    printable = "".join(c if " " <= c <= "~" else "?" for c in line)
+    return printable[:LONGEST_REASON].strip()
+
+
+def error_answer(error: ExtraPyPIError, method: str, accept: str) -> tuple[str, dict, bytes]:
+    """Status line, headers and body for an error.
+
+    :param method: of the request; a GET or HEAD without credentials gets no body, because every
+        request of uv with a netrc begins like that, and a body costs it a connection.
+    """
+    message = str(error)
+    status = f"{error.status} {reason_phrase(message) or http.HTTPStatus(error.status).phrase}"
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    if hasattr(error, "retry_after"):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, NotLoggedIn):
+        headers["WWW-Authenticate"] = f'Basic realm="{REALM}", charset="UTF-8"'
+        if method in ("GET", "HEAD"):
+            return status, {**headers, "Content-Length": "0"}, b""
+    if prefers_json(accept):
+        headers["Content-Type"] = "application/json"  # exactly: with a charset uv shows it raw
+        document = {
+            "code": f"{error.status} {message}",
+            "message": message,
+            "title": http.HTTPStatus(error.status).phrase,
+        }
+        return status, headers, json.dumps(document).encode()
+    headers["Content-Type"] = "text/plain; charset=utf-8"
+    return status, headers, f"{message}\n".encode("utf-8", "replace")
+
+
+def prefers_json(accept: str) -> bool:
+    """Whether an Accept header names application/json as its first choice."""
+    ranges = parse_accept(accept)
+    return ranges.get("application/json", 0) >= max(ranges.values(), default=1) > 0
+
+
+def as_http(error: ExtraPyPIError) -> HTTPResponse:
+    """The error as Bottle's answer to the request at hand."""
+    status, headers, body = error_answer(error, request.method, request.get_header("Accept", ""))
+    return HTTPResponse(body, status, headers)
+
+
+class ErrorPlugin:
+    """Bottle plugin: an error of ours becomes its answer; Bottle itself catches all others."""
+
+    name = "errors"
+    api = 2
+
+    def apply(self, callback, route):
+        @functools.wraps(callback)
+        def guarded(*args, **url):
+            try:
+                return callback(*args, **url)
+            except ExtraPyPIError as error:
+                if error.status >= 500:
+                    log.error("%s %s: %s", request.method, request.path, error)
+                return as_http(error)
+
+        return guarded
+
+
+def bottle_error(debug: bool) -> Callable[[HTTPError], HTTPResponse]:
+    """What answers errors of Bottle's own: unknown paths, wrong methods, faults in the program."""
+
+    def answer(error: HTTPError) -> HTTPResponse:
+        sentence = {
+            404: f"There is no page {request.path}.",
+            405: f"{request.method} is not possible at {request.path}.",
+            500: "The server has a fault; its log says more.",
+        }.get(error.status_code, http.HTTPStatus(error.status_code).phrase)
+        if debug and error.traceback:
+            sentence = error.traceback
+        ours = ExtraPyPIError(sentence)
+        ours.status = error.status_code
+        response = as_http(ours)
+        if error.status_code == 405:
+            response.set_header("Allow", error.get_header("Allow", "").replace("GET", "GET, HEAD"))
+        return response
+
+    return answer

@@ -1,0 +1,88 @@
+"""All routes in one table, and the factory of the application."""
+
+from __future__ import annotations
+
+import logging.config
+from typing import Any
+
+import bottle
+
+from extrapypi import config as settings
+from extrapypi import database
+from extrapypi.answers import ErrorPlugin, bottle_error
+from extrapypi.auth import Authenticator, AuthPlugin
+from extrapypi.gateway import Gateway
+from extrapypi.pages import KeptPages
+from extrapypi.storage import get_store
+from extrapypi.views import files, legacy, pypi, simple, site
+
+ROUTES = (  # method, path, view, least role (None: everyone)
+    ("GET", "/", site.front, None),
+    ("GET", "/favicon.ico", site.icon, None),
+    ("GET", "/ping", site.ping, None),
+    ("GET", "/health", site.health, None),
+    ("GET", "/_/oidc/<path:path>", site.no_oidc, None),
+    ("POST", "/_/oidc/<path:path>", site.no_oidc, None),
+    ("GET", "/simple/", simple.project_list, "installer"),
+    ("GET", "/simple", simple.slash, "installer"),
+    ("POST", "/simple/", simple.upload, "maintainer"),
+    ("POST", "/simple", simple.upload, "maintainer"),
+    ("GET", "/simple/<project>/", simple.project_page, "installer"),
+    ("GET", "/simple/<project>", simple.slash, "installer"),
+    ("GET", "/simple/<project>/<filename>", files.download, "installer"),
+    ("GET", "/packages/<project>/<filename>", files.download, "installer"),
+    ("GET", "/pypi/<project>/json", pypi.project_json, "installer"),
+    ("GET", "/pypi/<project>/json/", pypi.project_json, "installer"),
+    ("GET", "/pypi/<project>/<version>/json", pypi.project_json, "installer"),
+    ("GET", "/pypi/<project>/<version>/json/", pypi.project_json, "installer"),
+    ("POST", "/legacy/", simple.upload, "maintainer"),
+    ("POST", "/legacy", simple.upload, "maintainer"),
+    ("GET", "/legacy/", legacy.help_page, "installer"),
+    ("GET", "/legacy", legacy.help_page, "installer"),
+    ("GET", "/legacy/+simple/<project>/", simple.plain_page, "installer"),
+    ("GET", "/legacy/+simple/<project>", simple.plain_page, "installer"),
+    ("GET", "/legacy/<project>/", legacy.project, "installer"),
+    ("GET", "/legacy/<project>", legacy.project, "installer"),
+    ("GET", "/legacy/<project>/<version>/", legacy.project, "installer"),
+    ("GET", "/legacy/<project>/<version>", legacy.project, "installer"),
+)
+
+
+class Site:
+    """What the views work with: settings, storage, kept pages, and who may do what."""
+
+    def __init__(self, config: settings.Config) -> None:
+        self.config = config
+        self.storage = get_store(config.STORAGE, config.STORAGE_PARAMS)
+        self.pages = KeptPages(config.KEPT_PAGES_MB)
+        self.authenticator = Authenticator(config)
+
+    def close(self) -> None:
+        """Writes what is still only in memory, and closes this thread's connection."""
+        self.authenticator.last_seen.stop()
+        database.close()
+
+
+def create_app(config: Any = None) -> Gateway:
+    """The WSGI application; it creates no tables and no users.
+
+    :param config: a mapping of settings, the path of a configuration file, or None for what
+        EXTRAPYPI_CONFIG names.
+    :raises ConfigError: for settings that cannot be used.
+    :raises SchemaError: for a database without tables, or with those of another version.
+    """
+    config = settings.load(config)
+    logging.config.dictConfig(config.LOGGING_CONFIG)
+    database.bind(config.DATABASE_URL)
+    with database.connection():
+        database.schema_is_current()
+    served = Site(config)
+    served.storage.sweep()
+    application = bottle.Bottle()
+    application.uninstall(True)  # Bottle's own plugins: JSON and templates
+    application.default_error_handler = bottle_error(config.DEBUG)
+    application.install(ErrorPlugin())
+    application.install(AuthPlugin(served))
+    for method, path, view, role in ROUTES:
+        application.route(path, method, view, role=role)
+    return Gateway(application, served, config)

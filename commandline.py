@@ -1,0 +1,208 @@
+"""The command line: names, arguments and help of the commands.
+
+Errors go to stderr as one sentence, with exit status 1; wrong usage has 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from extrapypi import __version__, commands, database
+from extrapypi.errors import ExtraPyPIError
+from extrapypi.models import ROLES, STATUSES, Token
+
+EPILOG = """\
+first steps, with everything below the platform's folder for user data:
+  extrapypi run
+
+with a configuration of your own:
+  extrapypi start --filename /srv/pypi/config.py
+  export EXTRAPYPI_CONFIG=/srv/pypi/config.py
+  extrapypi init
+  extrapypi run
+"""
+
+
+def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """One argument, as argparse takes it."""
+    return names, options
+
+
+class Command(NamedTuple):
+    """A command: its words, what it does, its arguments, whether it needs the tables."""
+
+    words: str
+    function: Callable[[argparse.Namespace], int | None]
+    arguments: tuple = ()
+    needs_tables: bool = True
+
+
+USERNAME = argument("username", metavar="USERNAME")
+PASSWORD = argument("password", metavar="PASSWORD", help="the password; - asks for it")
+PROJECT = argument("project", metavar="PROJECT")
+REASON = argument("--reason", default="", metavar="TEXT", help="shown to those who install")
+
+COMMANDS = (
+    Command(
+        "start",
+        commands.start,
+        (
+            argument("--filename", required=True, metavar="F", help="the file to write"),
+            argument("--force", action="store_true", help="overwrite F when it exists"),
+        ),
+        needs_tables=False,
+    ),
+    Command(
+        "init",
+        commands.init,
+        (
+            argument("--user", default="admin", help="name of the admin (default: admin)"),
+            argument("--password", default="admin", help="their password (default: admin)"),
+            argument("--pip-user", default="pip", help="name of the installer (default: pip)"),
+            argument("--pip-pwd", default="pip", help="their password (default: pip)"),
+        ),
+        needs_tables=False,
+    ),
+    Command(
+        "run",
+        commands.run,
+        (
+            argument("--host", help="address to listen on (setting HOST, 127.0.0.1)"),
+            argument("--port", type=int, help="port to listen on (setting PORT, 8000)"),
+            argument("--threads", type=int, metavar="N", help="threads that answer (THREADS)"),
+        ),
+        needs_tables=False,
+    ),
+    Command(
+        "create-user",
+        commands.create_user,
+        (
+            USERNAME,
+            PASSWORD,
+            argument("email", metavar="EMAIL"),
+            argument("--role", default="admin", choices=ROLES, help="default: admin"),
+        ),
+    ),
+    Command("set-password", commands.set_password, (USERNAME, PASSWORD)),
+    Command("list-users", commands.list_users),
+    Command("delete-user", commands.delete_user, (USERNAME,)),
+    Command(
+        "token create",
+        commands.token_create,
+        (
+            USERNAME,
+            argument("--name", default="token", help="to know it again (default: token)"),
+            argument("--scope", default="upload", choices=Token.SCOPES, help="default: upload"),
+            argument(
+                "--package",
+                action="append",
+                default=[],
+                metavar="P",
+                help="the only project that it is for; may be given again (default: all)",
+            ),
+            argument("--expires", type=int, metavar="DAYS", help="default: never"),
+        ),
+    ),
+    Command("token list", commands.token_list),
+    Command(
+        "token revoke",
+        commands.token_revoke,
+        (argument("number", type=int, metavar="NUMBER", help="as `token list` shows it"),),
+    ),
+    Command(
+        "yank",
+        commands.yank,
+        (
+            PROJECT,
+            argument("version", metavar="VERSION"),
+            REASON,
+            argument("--undo", action="store_true", help="take the yank back"),
+        ),
+    ),
+    Command(
+        "delete",
+        commands.delete,
+        (
+            PROJECT,
+            argument("version", nargs="?", metavar="VERSION"),
+            argument("filename", nargs="?", metavar="FILENAME"),
+            argument("--yes", action="store_true", help="do not ask"),
+        ),
+    ),
+    Command(
+        "status",
+        commands.status,
+        (PROJECT, argument("status", metavar="STATUS", help=", ".join(STATUSES)), REASON),
+    ),
+    Command(
+        "import",
+        commands.import_files,
+        (
+            argument("--user", default="admin", help="whose uploads they become (default: admin)"),
+            argument("path", nargs="*", metavar="PATH", help="default: the storage itself"),
+        ),
+    ),
+    Command("db status", commands.db_status, needs_tables=False),
+    Command("db upgrade", commands.db_upgrade, needs_tables=False),
+    Command(
+        "check",
+        commands.check,
+        (argument("--deep", action="store_true", help="read every file and compare digests"),),
+    ),
+)
+GROUPS = {"token": "keys for programs: create, list, revoke", "db": "the tables: status, upgrade"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="extrapypi",
+        description="A private Python package index.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"extrapypi {__version__}")
+    under = {"": top.add_subparsers(metavar="COMMAND", required=True)}
+    for command in COMMANDS:
+        group, _, name = command.words.rpartition(" ")
+        if group not in under:
+            parent = under[""].add_parser(group, help=GROUPS[group], description=GROUPS[group])
+            under[group] = parent.add_subparsers(metavar="COMMAND", required=True)
+        add_command(under[group], name, command)
+    return top
+
+
+def add_command(parent: Any, name: str, command: Command) -> None:
+    """Adds a command with its arguments; its help is its function's docstring."""
+    text = (command.function.__doc__ or "").strip()
+    added = parent.add_parser(name, help=text.splitlines()[0], description=text)
+    for names, options in command.arguments:
+        added.add_argument(*names, **options)
+    added.set_defaults(command=command)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; its exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        return run(arguments.command, arguments) or 0
+    except ExtraPyPIError as error:
+        print(f"extrapypi: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output went away
+    except (KeyboardInterrupt, EOFError):
+        print("extrapypi: interrupted.", file=sys.stderr)
+    return 1
+
+
+def run(command: Command, arguments: argparse.Namespace) -> int | None:
+    """Runs the command's function, with the database open when it needs tables."""
+    if not command.needs_tables:
+        return command.function(arguments)
+    commands.load()
+    with database.connection():
+        database.schema_is_current()
+        return command.function(arguments)

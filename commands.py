@@ -1,0 +1,321 @@
+"""What the commands do: one function a command; :mod:`extrapypi.commandline` has their names.
+
+Each returns its exit status; None is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import logging
+import logging.config
+import secrets
+import sys
+from pathlib import Path
+
+from extrapypi import accounts, config, database, models, packages, transfer
+from extrapypi.app import create_app
+from extrapypi.auth import Actor
+from extrapypi.config import Config, Setting
+from extrapypi.errors import ConfigError, InvalidInput
+from extrapypi.serving import Server
+from extrapypi.storage import get_store
+
+COMMAND_LINE = Actor()
+
+
+def start(arguments: argparse.Namespace) -> None:
+    """Writes a commented sample configuration, with a fresh SECRET_KEY."""
+    path = Path(arguments.filename).expanduser().absolute()
+    text = sample_configuration(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if arguments.force else "x", encoding="utf-8") as stream:
+            path.chmod(0o600)  # it holds the secret key
+            stream.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path} is there already; --force overwrites it.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from error
+    print(f"Wrote {path}. Next:\n  export EXTRAPYPI_CONFIG={path}\n  extrapypi init")
+
+
+def sample_configuration(folder: Path) -> str:
+    """The text of a configuration that keeps everything in the folder."""
+    set_here = {
+        "BASE_DIR": str(folder),
+        "DATABASE_URL": f"sqlite:///{folder / 'extrapypi.db'}",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "STORAGE": "LocalStorage",
+        "STORAGE_PARAMS": {"packages_root": str(folder / "packages")},
+    }
+    lines = [
+        "# The configuration of extrapypi: Python code, whose UPPERCASE names are settings.",
+        "",
+    ]
+    for setting in config.DEFAULTS:
+        lines += setting_lines(setting, set_here)
+    return "\n".join(lines)
+
+
+def setting_lines(setting: Setting, set_here: dict) -> list[str]:
+    """What the sample configuration says of one setting."""
+    if setting.name in set_here:
+        line = f"{setting.name} = {set_here[setting.name]!r}"
+    elif setting.name == "LOGGING_CONFIG":
+        line = "# LOGGING_CONFIG = {...}"
+    else:
+        line = f"# {setting.name} = {setting.default!r}"
+    return [f"# {setting.meaning}", line, ""]
+
+
+def init(arguments: argparse.Namespace) -> None:
+    """Creates or upgrades the tables, then an admin and a user for pip. Safe to run twice."""
+    settings = load()
+    for name in database.upgrade_schema():
+        print(f"Applied the migration {name}.")
+    get_store(settings.STORAGE, settings.STORAGE_PARAMS)
+    with database.connection():
+        first_user(arguments.user, arguments.password, "admin", arguments.password == "admin")
+        first_user(arguments.pip_user, arguments.pip_pwd, "installer", arguments.pip_pwd == "pip")
+    print("Ready. Start the server with: extrapypi run")
+
+
+def first_user(username: str, password: str, role: str, default: bool) -> None:
+    """Creates one of the accounts that `init` makes, unless it is there."""
+    if models.User.get_or_none(models.User.username_key == username.casefold()):
+        print(f"The user {username} is there already and stays as it is.")
+        return
+    email = f"{'-'.join(username.replace('@', '-').split())}@localhost"
+    accounts.create_user(COMMAND_LINE, username, password, email, role, default)
+    print(f"Created the user {username}, role {role}.")
+    if default:
+        print(
+            f"  Its password is the documented one; change it: extrapypi set-password {username} -"
+        )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serves the index until it is stopped."""
+    settings = load()
+    for name in ("host", "port", "threads"):
+        if getattr(arguments, name) is not None:
+            setattr(settings, name.upper(), getattr(arguments, name))
+    settings.check()
+    made = [] if settings.configured else set_up()
+    app = create_app(settings)
+    refuse_open_door(settings)
+    server = Server(app)
+    url = f"http://{settings.HOST}:{server.port}"
+    if made:
+        print(welcome(url.removeprefix("http://") + settings.URL_PREFIX, settings, *made))
+    print(f"Serving on {url}{settings.URL_PREFIX}/ (stop with Ctrl-C)", flush=True)
+    server.run()
+
+
+def set_up() -> list[str]:
+    """Creates tables and users where there are none; the random passwords of admin and pip."""
+    database.upgrade_schema()
+    made = [secrets.token_urlsafe(12), secrets.token_urlsafe(12)]
+    with database.migrating():  # so that of two first starts only one creates them
+        if models.User.select().exists():
+            return []
+        accounts.create_user(COMMAND_LINE, "admin", made[0], "admin@localhost", "admin")
+        accounts.create_user(COMMAND_LINE, "pip", made[1], "pip@localhost", "installer")
+    return made
+
+
+def welcome(address: str, settings: Config, admin: str, pip: str) -> str:
+    """What the first start says: the passwords, and lines that are ready to use."""
+    return f"""\
+This is the first start: everything is kept below {settings.BASE_DIR}.
+Two users were created. Their passwords are shown only now; `extrapypi set-password` changes them.
+
+  admin  {admin}   (may do everything)
+  pip    {pip}   (may install)
+
+Install with:
+  pip install --extra-index-url http://pip:{pip}@{address}/simple/ PACKAGE
+
+Publish with twine or uv:
+  twine upload --repository-url http://{address}/legacy/ -u admin -p {admin} dist/*
+  uv publish --publish-url http://{address}/legacy/ -u admin -p {admin} dist/*
+
+or put this into ~/.pypirc and say `twine upload -r extrapypi dist/*`:
+  [distutils]
+  index-servers = extrapypi
+  [extrapypi]
+  repository = http://{address}/legacy/
+  username = admin
+  password = {admin}
+"""
+
+
+def refuse_open_door(settings: Config) -> None:
+    """Nothing, when strangers may reach the server.
+
+    :raises ConfigError: for an address beyond this machine with a password or key that all know.
+    """
+    if settings.HOST in ("127.0.0.1", "::1", "localhost"):
+        return
+    with database.connection():
+        weak = models.User.select().where(models.User.default_password, models.User.is_active)
+        names = [user.username for user in weak]
+    if names:
+        raise ConfigError(
+            f"{', '.join(names)} still has the documented password; before serving on "
+            f"{settings.HOST}, change it: extrapypi set-password {names[0]} -"
+        )
+    if settings.has_sample_key:
+        raise ConfigError(
+            f"SECRET_KEY is a sample or shorter than 16 characters; before serving on "
+            f"{settings.HOST}, set a random one (`extrapypi start` makes one) or none at all."
+        )
+
+
+def create_user(arguments: argparse.Namespace) -> None:
+    """Creates an account."""
+    password = asked(arguments.password)
+    accounts.create_user(
+        COMMAND_LINE, arguments.username, password, arguments.email, arguments.role
+    )
+    print(f"Created the user {arguments.username}, role {arguments.role}.")
+
+
+def set_password(arguments: argparse.Namespace) -> None:
+    """Changes a password and ends the user's browser sessions."""
+    accounts.set_password(COMMAND_LINE, arguments.username, asked(arguments.password))
+    print(f"Changed the password of {arguments.username}.")
+
+
+def asked(password: str) -> str:
+    """The password, asked for when it is given as ``-`` (one line of a pipe will do)."""
+    if password != "-":
+        return password
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != password:
+        raise InvalidInput("The two passwords are not the same.")
+    return password
+
+
+def list_users(arguments: argparse.Namespace) -> None:
+    """Lists the accounts: name, role, state, e-mail address, last seen."""
+    for user in models.User.select().order_by(models.User.username_key):
+        state = "active" if user.is_active else "inactive"
+        print(user.username, user.role, state, user.email, moment(user.last_login_at), sep="\t")
+
+
+def delete_user(arguments: argparse.Namespace) -> None:
+    """Deletes an account; its files stay."""
+    accounts.delete_user(COMMAND_LINE, arguments.username)
+    print(f"Deleted the user {arguments.username}.")
+
+
+def token_create(arguments: argparse.Namespace) -> None:
+    """Creates a token and prints its secret, this once."""
+    token, secret = accounts.create_token(
+        COMMAND_LINE,
+        arguments.username,
+        arguments.name,
+        arguments.scope,
+        arguments.package,
+        arguments.expires,
+    )
+    print(secret)
+    what = f"Token {token.id}: scope {token.scope}, {', '.join(token.packages or ['all projects'])}"
+    print(f"{what}. Use it as the password of the user __token__.", file=sys.stderr)
+
+
+def token_list(arguments: argparse.Namespace) -> None:
+    """Lists the tokens: number, owner, name, scope, projects, state, last used."""
+    for token in models.Token.select(models.Token, models.User).join(models.User):
+        state = "revoked" if token.revoked_at else "usable" if token.is_usable else "expired"
+        what = ",".join(token.packages or ["all"])
+        last = moment(token.last_used_at)
+        print(token.id, token.user.username, token.name, token.scope, what, state, last, sep="\t")
+
+
+def token_revoke(arguments: argparse.Namespace) -> None:
+    """Makes a token useless."""
+    token = accounts.revoke_token(COMMAND_LINE, arguments.number)
+    print(f"Revoked the token {token.id} ({token.name}).")
+
+
+def yank(arguments: argparse.Namespace) -> None:
+    """Yanks a release, so that only those who pin it get it, or takes that back."""
+    names = packages.yank(
+        COMMAND_LINE, arguments.project, arguments.version, arguments.reason, arguments.undo
+    )
+    print("Un-yanked" if arguments.undo else "Yanked", ", ".join(names) + ".")
+
+
+def delete(arguments: argparse.Namespace) -> None:
+    """Deletes a project, a release or a file, for good."""
+    what = " ".join(filter(None, (arguments.project, arguments.version, arguments.filename)))
+    if not arguments.yes and input(f"Delete {what} for good? Type yes: ") != "yes":
+        raise InvalidInput("Nothing was deleted.")
+    settings = config.load()
+    storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
+    names = packages.delete(
+        storage, COMMAND_LINE, arguments.project, arguments.version, arguments.filename
+    )
+    print("Deleted", ", ".join(names) + ".")
+
+
+def status(arguments: argparse.Namespace) -> None:
+    """Marks a project as active, archived, deprecated or quarantined."""
+    packages.set_status(COMMAND_LINE, arguments.project, arguments.status, arguments.reason)
+    print(f"{arguments.project} is now {arguments.status}.")
+
+
+def import_files(arguments: argparse.Namespace) -> int:
+    """Registers distributions that lie in folders, or in the storage itself."""
+    settings = config.load()
+    storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
+    user = models.User.named(arguments.user)
+    actor = Actor(username=user.username, role=user.role, user_id=user.id)
+    summary = transfer.import_folders(storage, actor, arguments.path or storage.folders)
+    for path, reason in summary.bad:
+        print(f"Skipped {path}: {reason}", file=sys.stderr)
+    print(f"{summary.added} added, {summary.known} there already, {len(summary.bad)} skipped.")
+    return 1 if summary.bad else 0
+
+
+def db_status(arguments: argparse.Namespace) -> int:
+    """Lists the migrations: name, when applied. Exit status 1 when some are pending."""
+    rows = database.schema_status()
+    for name, applied, known in rows:
+        print(name, moment(applied) if applied else "pending", "" if known else "unknown here")
+    return 0 if all(applied for _, applied, _ in rows) else 1
+
+
+def db_upgrade(arguments: argparse.Namespace) -> None:
+    """Brings the tables up to date."""
+    names = database.upgrade_schema()
+    print(f"Applied {', '.join(names)}." if names else "The tables are up to date.")
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Compares database and storage; exit status 1 when they differ."""
+    settings = config.load()
+    storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
+    faults = list(transfer.check(storage, arguments.deep))
+    for fault in faults:
+        print(fault)
+    print(f"{len(faults)} faults in {models.File.select().count()} files.")
+    return 1 if faults else 0
+
+
+def moment(time: object) -> str:
+    """A time as a list shows it."""
+    return f"{time:%Y-%m-%d %H:%M:%S}" if time else "never"
+
+
+def load() -> Config:
+    """The configuration, with logging set up and the database bound."""
+    settings = config.load()
+    logging.config.dictConfig(settings.LOGGING_CONFIG)
+    database.bind(settings.DATABASE_URL)
+    return settings

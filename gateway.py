@@ -1,0 +1,139 @@
+"""What stands before the application, the same under every server: proxies, prefix, access log.
+
+Bottle believes X-Forwarded-* from anybody; so they are read here, from trusted peers only, and
+taken away always.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable
+from urllib.parse import quote
+
+from extrapypi.config import Config
+
+access = logging.getLogger("extrapypi.access")
+errors = logging.getLogger("extrapypi")
+
+HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+PREFIX = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
+UNSAFE = re.compile(r"[^ !#-~]")  # what would break a quoted field of the access line
+
+
+class ErrorLog:
+    """The server's error stream: Bottle writes tracebacks to it, which belong in the log."""
+
+    def write(self, text: str) -> None:
+        errors.error("%s", text.rstrip())
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class Gateway:
+    """WSGI application around another; ``site`` is the one that it serves."""
+
+    def __init__(self, application: Callable, site, config: Config) -> None:
+        self.application = application
+        self.site = site
+        self.prefix = config.URL_PREFIX
+        self.proxies = config.trusted_proxies
+        self.error_log = ErrorLog()
+
+    def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
+        started = time.perf_counter()
+        forwarded = take_forwarded(environ)
+        if forwarded and self._is_trusted(environ.get("REMOTE_ADDR")):
+            self._apply(forwarded, environ)
+        mount(environ, self.prefix or environ.pop("extrapypi.prefix", ""))
+        environ["wsgi.errors"] = self.error_log
+        if not HOST.fullmatch(environ.get("HTTP_HOST") or "localhost"):
+            environ["HTTP_HOST"] = environ.get("SERVER_NAME", "localhost")
+
+        def logged(status: str, headers: list, exc_info=None):
+            log_access(environ, status, headers, time.perf_counter() - started)
+            return start_response(status, headers, exc_info)
+
+        return self.application(environ, logged)
+
+    def _is_trusted(self, address: str | None) -> bool:
+        if self.proxies is True or not self.proxies:
+            return self.proxies is True
+        if not is_address(address):  # a Unix socket: TRUSTED_PROXY = True is for it
+            return False
+        return any(ipaddress.ip_address(address) in network for network in self.proxies)
+
+    def _apply(self, forwarded: dict[str, str], environ: dict) -> None:
+        """Lets the request look as it did where the outermost trusted proxy received it."""
+        for address in reversed(listed(forwarded.get("FOR", ""))):
+            if is_address(address):
+                environ["REMOTE_ADDR"] = address
+            if not self._is_trusted(address):
+                break  # what stands before it was written by who knows whom
+        scheme = (listed(forwarded.get("PROTO", "")) or [""])[-1].lower()
+        if scheme in ("http", "https"):
+            environ["wsgi.url_scheme"] = scheme
+        host = (listed(forwarded.get("HOST", "")) or [""])[-1]
+        if HOST.fullmatch(host):
+            environ["HTTP_HOST"] = host
+        if PREFIX.fullmatch(forwarded.get("PREFIX", "")):
+            environ["extrapypi.prefix"] = forwarded["PREFIX"].rstrip("/")
+
+    def close(self) -> None:
+        """Writes what is still only in memory; the application is not to be used afterwards."""
+        self.site.close()
+
+
+def take_forwarded(environ: dict) -> dict[str, str]:
+    """The X-Forwarded-* headers, by their last word, taken out of the environ."""
+    environ.pop("HTTP_FORWARDED", None)
+    names = [name for name in environ if name.startswith("HTTP_X_FORWARDED_")]
+    return {name.removeprefix("HTTP_X_FORWARDED_"): environ.pop(name) for name in names}
+
+
+def is_address(text: str | None) -> bool:
+    """Whether it is an IP address."""
+    try:
+        return bool(text and ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
+def listed(header: str) -> list[str]:
+    """The elements of a comma-separated header."""
+    return [part.strip() for part in header.split(",") if part.strip()]
+
+
+def mount(environ: dict, prefix: str) -> None:
+    """Moves the prefix from the path, where a proxy has left it, and folds doubled slashes."""
+    path = environ.get("PATH_INFO", "")
+    if "//" in path:
+        path = re.sub("//+", "/", path)
+    if prefix:
+        if path == prefix or path.startswith(prefix + "/"):
+            path = path[len(prefix) :]
+        environ["SCRIPT_NAME"] = prefix
+    environ["PATH_INFO"] = path or "/"
+
+
+def log_access(environ: dict, status: str, headers: list, seconds: float) -> None:
+    """One line a request: address, user, request line, status, bytes, milliseconds, agent.
+
+    No query, and nothing of the credentials but the user's name.
+    """
+    if access.isEnabledFor(logging.INFO):
+        size = next((value for name, value in headers if name == "Content-Length"), "-")
+        access.info(
+            '%s %s "%s %s" %s %s %.1fms "%s"',
+            environ.get("REMOTE_ADDR") or "-",
+            quote(environ.get("extrapypi.user") or "-", safe="@+ "),
+            UNSAFE.sub("?", environ.get("REQUEST_METHOD", "-")),
+            quote(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), safe="/+!:@"),
+            status[:3],
+            size,
+            seconds * 1000,
+            UNSAFE.sub("?", environ.get("HTTP_USER_AGENT", "-"))[:200],
+        )

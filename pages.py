@@ -1,0 +1,164 @@
+"""Index pages, ready to send: kept in memory, negotiated, with their ETags.
+
+A kept page is right as long as the index's serial is the one at which it was last found right;
+after that, as long as the last serial of its project is.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+
+from bottle import HTTPResponse, request
+
+from extrapypi.errors import NotAcceptable
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "application/vnd.pypi.simple.v1+html"
+TEXT_HTML = "text/html"
+# What an Accept header may ask for, in the order that decides a tie, and what it gets (PEP 691).
+OFFERS = {
+    JSON: JSON,
+    "application/vnd.pypi.simple.latest+json": JSON,
+    HTML: HTML,
+    "application/vnd.pypi.simple.latest+html": HTML,
+    TEXT_HTML: TEXT_HTML,
+}
+REVALIDATE = "max-age=0, must-revalidate"  # the only words with which all clients ask for a 304
+SMALLEST_GZIP = 256  # bytes; below, a compressed page is no shorter on the wire
+
+
+class Page:
+    """A page's bytes, plain and compressed, each with its own strong ETag."""
+
+    def __init__(self, body: bytes, content_type: str, headers: dict[str, str]) -> None:
+        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+        self.body = body
+        self.packed = gzip.compress(body, 6, mtime=0) if len(body) >= SMALLEST_GZIP else None
+        self.tags = (f'"{digest}"', f'"{digest}-gzip"')
+        self.size = len(body) + len(self.packed or b"") + 1024  # bytes, with what is around it
+        charset = "" if content_type.endswith("json") else "; charset=utf-8"
+        self.headers = {"Content-Type": content_type + charset, **headers}
+
+    def answer(self) -> HTTPResponse:
+        """The answer to the request at hand: 304 when the client has the page already."""
+        packed = self.packed is not None and takes_gzip(request.get_header("Accept-Encoding"))
+        headers = {**self.headers, "ETag": self.tags[packed]}
+        known = request.get_header("If-None-Match")
+        if known and (known.strip() == "*" or any(tag in known for tag in self.tags)):
+            return HTTPResponse(b"", 304, headers)
+        if packed:
+            return HTTPResponse(self.packed, 200, {**headers, "Content-Encoding": "gzip"})
+        return HTTPResponse(self.body, 200, headers)
+
+
+class KeptPages:
+    """Pages in memory, the least used dropped first, bounded by their size in bytes."""
+
+    def __init__(self, megabytes: int) -> None:
+        self.most = megabytes * 1024 * 1024
+        self.size = 0
+        self.pages: OrderedDict[tuple, tuple[Page, int, int]] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(
+        self,
+        key: tuple,
+        serial: int,
+        last_changed: Callable[[], int],
+        render: Callable[[], Page],
+    ) -> Page:
+        """The page of this key, from memory when it is still right, else rendered anew.
+
+        :param serial: the index's serial when the request began.
+        :param last_changed: asks the database for the serial of the page's last change.
+        """
+        kept = self.pages.get(key)
+        if kept is not None and kept[2] == serial:
+            return kept[0]
+        changed = last_changed()  # before rendering: a page may be newer than its mark, never older
+        page = kept[0] if kept is not None and kept[1] == changed else render()
+        self._keep(key, (page, changed, serial))
+        return page
+
+    def _keep(self, key: tuple, entry: tuple[Page, int, int]) -> None:
+        with self.lock:
+            self._drop(key)
+            if entry[0].size <= self.most:
+                self.pages[key] = entry
+                self.size += entry[0].size
+            while self.size > self.most:
+                self._drop(next(iter(self.pages)))
+
+    def _drop(self, key: tuple) -> None:
+        kept = self.pages.pop(key, None)
+        if kept is not None:
+            self.size -= kept[0].size
+
+
+def content_type() -> str:
+    """The content type that the request at hand gets: from ``?format=``, else from Accept.
+
+    :raises NotAcceptable: when it takes none of ours.
+    """
+    wanted = request.query.get("format")
+    if wanted is not None:
+        offer = OFFERS.get(wanted.replace(" ", "+"))  # an unquoted plus arrives as a blank
+        if offer is None:
+            raise NotAcceptable(f"format is {wanted[:100]!r}; it takes {', '.join(OFFERS)}.")
+        return offer
+    return negotiated(request.get_header("Accept") or "*/*")
+
+
+@lru_cache(maxsize=1024)
+def negotiated(accept: str) -> str:
+    """The best content type for an Accept header: highest q, then JSON when it is named.
+
+    :raises NotAcceptable: when the header admits none of ours.
+    """
+    ranges = parse_accept(accept)
+    best = max(
+        ((*quality(offer, ranges), -place, offer) for place, offer in enumerate(OFFERS)),
+        key=lambda each: each[:3],
+    )
+    if best[0] <= 0:
+        raise NotAcceptable(f"Accept is {accept[:100]!r}; there are only {', '.join(OFFERS)}.")
+    if best[1] < 2:  # only a wildcard: what people and hatch expect
+        return HTML if "text/*" not in ranges and "*/*" not in ranges else TEXT_HTML
+    return OFFERS[best[3]]
+
+
+def parse_accept(header: str) -> dict[str, float]:
+    """Media range to q, of an Accept or Accept-Encoding header; a malformed q counts as 0."""
+    ranges = {}
+    for part in header.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        q = 1.0
+        for parameter in parameters:
+            if parameter.replace(" ", "").startswith("q="):
+                try:
+                    q = float(parameter.replace(" ", "")[2:])
+                except ValueError:
+                    q = 0.0
+        if name:
+            ranges[name] = q if 0 <= q <= 1 else 0.0
+    return ranges
+
+
+def quality(offer: str, ranges: dict[str, float]) -> tuple[float, int]:
+    """The q that the most specific range gives to the offer, and how specific it is (0 to 2)."""
+    for specific, name in ((2, offer), (1, offer.partition("/")[0] + "/*"), (0, "*/*")):
+        if name in ranges:
+            return ranges[name], specific
+    return 0.0, 0
+
+
+@lru_cache(maxsize=1024)
+def takes_gzip(accept_encoding: str | None) -> bool:
+    """Whether an Accept-Encoding header admits gzip."""
+    ranges = parse_accept(accept_encoding or "")
+    return ranges.get("gzip", ranges.get("*", 0.0)) > 0

@@ -1,0 +1,151 @@
+"""A stored file as an answer: whole or a range of it, or only that the client has it already.
+
+Conditions and ranges are those of RFC 9110, sections 13 and 14; only single ranges are served.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email.utils import format_datetime, parsedate_to_datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from bottle import HTTPResponse, request
+
+from extrapypi.errors import StorageError
+from extrapypi.models import File
+
+CHUNK = 256 * 1024  # bytes read at once
+YEAR = 31536000  # seconds
+RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
+
+
+def cache_control(anonymous_read: bool) -> str:
+    """For what never changes under its URL: ``public`` only where everybody may read it."""
+    return f"{'public' if anonymous_read else 'private'}, max-age={YEAR}, immutable"
+
+
+def send_file(
+    file: File, path: Path, headers: dict[str, str], sendfile: str | None
+) -> HTTPResponse:
+    """The answer with the file's bytes, for the request at hand.
+
+    :param path: where it lies; ``headers`` are added to the answer.
+    :param sendfile: ``nginx`` or ``apache`` when it is to send the bytes itself.
+    :raises StorageError: when the file is listed but not there.
+    """
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{file.sha256}"',
+        "Last-Modified": format_datetime(file.upload_time.replace(microsecond=0), usegmt=True),
+        "X-Content-Type-Options": "nosniff",
+        **headers,
+    }
+    if is_known(file, headers["ETag"]):
+        return HTTPResponse(b"", 304, headers)
+    if sendfile:
+        return HTTPResponse(b"", 200, {**headers, **handed_over(file, path, sendfile)})
+    start, stop = 0, file.size
+    wanted = request.get_header("Range")
+    if (
+        wanted
+        and request.method == "GET"
+        and range_applies(headers["ETag"], headers["Last-Modified"])
+    ):
+        part = parse_range(wanted, file.size)
+        if part == ():
+            headers["Content-Range"] = f"bytes */{file.size}"
+            return HTTPResponse(b"", 416, {**headers, "Content-Length": "0"})
+        if part is not None:
+            start, stop = part
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+    headers["Content-Length"] = str(stop - start)
+    status = 206 if "Content-Range" in headers else 200
+    return HTTPResponse(body(path, start, stop - start, file.size), status, headers)
+
+
+def is_known(file: File, etag: str) -> bool:
+    """Whether the request's conditions say that the client has these bytes."""
+    known = request.get_header("If-None-Match")
+    if known is not None:
+        return known.strip() == "*" or etag in known
+    since = parsed_date(request.get_header("If-Modified-Since"))
+    return since is not None and file.upload_time.replace(microsecond=0) <= since
+
+
+def range_applies(etag: str, last_modified: str) -> bool:
+    """Whether If-Range allows a part: a mismatch means that the client began with other bytes."""
+    condition = request.get_header("If-Range")
+    return condition is None or condition.strip() in (etag, last_modified)
+
+
+def parse_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
+    """Start and stop of a single range; () when it lies outside, None when it is to be ignored."""
+    match = RANGE.fullmatch(header.strip())
+    if not match or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:  # the last n bytes
+        return (max(size - int(last), 0), size) if int(last) and size else ()
+    start = int(first)
+    stop = min(int(last) + 1, size) if last else size
+    if last and int(last) < start:
+        return None
+    return (start, stop) if start < size else ()
+
+
+def parsed_date(text: str | None):
+    """The moment that an HTTP date means, or None."""
+    try:
+        moment = parsedate_to_datetime(text) if text else None
+    except (ValueError, TypeError):
+        return None
+    return moment if moment and moment.tzinfo else None
+
+
+def handed_over(file: File, path: Path, sendfile: str) -> dict[str, str]:
+    """The headers with which nginx or Apache sends the file in our place."""
+    if sendfile == "nginx":
+        return {"X-Accel-Redirect": "/_extrapypi_files/" + quote(file.location)}
+    return {"X-Sendfile": str(path)}
+
+
+def body(path: Path, start: int, length: int, size: int) -> Any:
+    """The bytes, in the way that suits the server: it sends files by itself where it can."""
+    if request.method == "HEAD":
+        return b""
+    try:
+        stream = path.open("rb")
+        stream.seek(start)
+    except FileNotFoundError as error:
+        raise StorageError(f"The file {path.name} is listed but not in the storage.") from error
+    except OSError as error:
+        raise StorageError(f"The file {path.name} cannot be read: {error.strerror}.") from error
+    # A stream goes out through the server's wsgi.file_wrapper. waitress's honours the seek and
+    # stops at Content-Length; uwsgi's always sends the whole file.
+    wrapper = request.environ.get("wsgi.file_wrapper")
+    if length == size or getattr(wrapper, "__module__", "") == "waitress.buffers":
+        return stream
+    return Chunks(stream, length)
+
+
+class Chunks:
+    """Iterates over the next ``length`` bytes of a stream, and closes it."""
+
+    def __init__(self, stream: BinaryIO, length: int) -> None:
+        self.stream = stream
+        self.length = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self.length > 0:
+            chunk = self.stream.read(min(CHUNK, self.length))
+            if not chunk:
+                break
+            self.length -= len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        self.stream.close()

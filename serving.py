@@ -1,0 +1,221 @@
+"""The application under waitress, as ``extrapypi run`` serves it.
+
+waitress takes in the whole body before it asks the application, and ends at once when it is
+stopped. So what needs no body is refused here as soon as the header is read, and a stop lets the
+requests in flight come to their end.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import tempfile
+import time
+from typing import Any
+
+import waitress
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+
+from extrapypi.answers import error_answer
+from extrapypi.errors import ConfigError, ExtraPyPIError, NoRoom, NotLoggedIn, TooLarge
+from extrapypi.forms import OVERHEAD
+from extrapypi.gateway import Gateway
+from extrapypi.storage import room
+
+log = logging.getLogger("extrapypi")
+
+RECEIVE = 256 * 1024  # bytes read from a socket at once; waitress's own 8 KiB is slow for files
+SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
+MOST_DRAINED = 256 * 1024**2  # bytes of a refused body that are read, so that the answer is seen
+RESERVE = 64 * 1024**2  # bytes that stay free on the disk
+CONNECTIONS = 500  # at once; uv alone opens 80
+BACKLOG = 1024  # connections that wait to be accepted
+HEADERS = 64 * 1024  # bytes of a request's headers
+
+
+class Refusal:
+    """An answer that waitress sends in place of the application's."""
+
+    def __init__(self, error: ExtraPyPIError, method: str, headers: dict[str, str]) -> None:
+        self.answer = error_answer(error, method, headers.get("ACCEPT", ""))
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list, bytes]:
+        """Status line, headers and body, as waitress's ErrorTask wants them."""
+        status, headers, body = self.answer
+        return status, list(headers.items()), body
+
+
+class Forgetful:
+    """A buffer that keeps nothing; takes the body of a refused request."""
+
+    def append(self, data: bytes) -> None:
+        """The data is forgotten."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Parser(HTTPRequestParser):
+    """Refuses a body as soon as its header shows that it will not be taken."""
+
+    config: Any = None  # both are set by Server
+    spool: Any = None
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        if self.body_rcv is not None:
+            try:
+                self.check_header()
+            except ExtraPyPIError as error:
+                self.refuse(error)
+                self.completed = self.expect_continue  # such a client sends no body then
+                self.expect_continue = False
+
+    def check_header(self) -> None:
+        """Nothing, when the body may come.
+
+        :raises NotLoggedIn: for a body without credentials.
+        :raises TooLarge: for more than the setting allows.
+        :raises NoRoom: when the disk cannot take it, once as a body and once as a file.
+        """
+        self.check_size(self.content_length)
+        if "AUTHORIZATION" not in self.headers and "COOKIE" not in self.headers:
+            raise NotLoggedIn("This needs a user name and a password, or a token.")
+        needed = 2 * self.content_length + RESERVE
+        if self.content_length > SPOOL_OVER and room(self.spool) < needed:
+            raise NoRoom(f"There is no room on the disk for {self.content_length} bytes.")
+
+    def check_size(self, size: int) -> None:
+        """Nothing, when the setting allows a body of so many bytes; else TooLarge."""
+        if size > self.config.MAX_UPLOAD_SIZE + OVERHEAD:
+            raise TooLarge(
+                f"The upload has {size} bytes or more; this index takes files of at most "
+                f"{self.config.MAX_UPLOAD_SIZE} (MAX_UPLOAD_SIZE)."
+            )
+
+    def refuse(self, error: ExtraPyPIError) -> None:
+        """Answers with the error, once the rest of the body has been read and forgotten."""
+        self.error = Refusal(error, self.command, self.headers)
+        self.body_rcv.buf.close()
+        self.body_rcv.buf = Forgetful()
+
+    def received(self, data: bytes) -> int:
+        try:
+            taken = super().received(data)
+            if self.chunked and self.error is None:
+                self.check_size(self.body_bytes_received)
+        except OSError as error:  # the spool's disk
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            self.refuse(NoRoom("There is no room left on the disk for the upload."))
+            taken = super().received(data)
+        except TooLarge as error:
+            self.refuse(error)
+        if self.error is not None and self.body_bytes_received >= MOST_DRAINED:
+            self.completed = True
+        return taken
+
+
+class Channel(HTTPChannel):
+    """A connection; when the server stops, its last answer says that it closes."""
+
+    parser_class = Parser
+
+    def service(self) -> None:
+        if self.server.stopping:
+            for request in self.requests:
+                request.headers["CONNECTION"] = "close"
+        super().service()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is running, half read, or not fully answered."""
+        half_read = self.request is not None and self.request.headers_finished
+        return bool(self.requests or half_read or self.total_outbufs_len)
+
+
+class Server:
+    """waitress, bound to its address, until a signal stops it."""
+
+    def __init__(self, app: Gateway) -> None:
+        self.app = app
+        self.config = app.site.config
+        self.stop_signals = 0
+        spool = app.site.storage.spool
+        if spool is not None:
+            tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
+        self.parser = type(
+            "Parser", (Parser,), {"config": self.config, "spool": spool or tempfile.gettempdir()}
+        )
+        self.waitress = self._create()
+        self.map = getattr(self.waitress, "map", None) or self.waitress._map
+        self.listeners = [each for each in self.map.values() if hasattr(each, "channel_class")]
+        channel = type("Channel", (Channel,), {"parser_class": self.parser})
+        for listener in self.listeners:
+            listener.channel_class, listener.stopping = channel, False
+
+    def _create(self) -> Any:
+        try:
+            return waitress.create_server(
+                self.app,
+                host=self.config.HOST,
+                port=self.config.PORT,
+                threads=self.config.THREADS,
+                recv_bytes=RECEIVE,
+                inbuf_overflow=SPOOL_OVER,
+                connection_limit=CONNECTIONS,
+                backlog=BACKLOG,
+                max_request_header_size=HEADERS,
+                max_request_body_size=2**62,  # Parser has our own limit, with a sentence
+                asyncore_use_poll=True,
+                clear_untrusted_proxy_headers=False,  # Gateway does that
+                ident="extrapypi",
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot listen on {self.config.HOST}, port {self.config.PORT}: {error.strerror}."
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """The port in use, which tells more than the setting when that is 0."""
+        return int(self.listeners[0].effective_port)
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT; a second signal does not wait for running requests."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        while not self.stop_signals:
+            wasyncore.poll2(1, self.map)
+        self._finish()
+        self.waitress.task_dispatcher.shutdown(timeout=0)
+        self.app.close()
+
+    def _signalled(self, number: int, frame: Any) -> None:
+        self.stop_signals += 1
+        self.listeners[0].pull_trigger()
+
+    def _finish(self) -> None:
+        """Takes no new connections, and waits for the requests that are running."""
+        channels = []
+        for listener in self.listeners:
+            listener.stopping = True
+            listener.del_channel()
+            listener.socket.close()
+        deadline = time.monotonic() + self.config.SHUTDOWN_TIMEOUT
+        while time.monotonic() < deadline and self.stop_signals < 2:
+            channels = [each for each in self.map.values() if isinstance(each, Channel)]
+            for channel in channels:
+                if not channel.busy:
+                    channel.will_close = True
+            if not any(channel.busy for channel in channels):
+                return
+            wasyncore.poll2(0.1, self.map)
+        if any(channel.busy for channel in channels):
+            log.warning("Stopped before all requests had come to their end.")

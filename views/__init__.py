@@ -1,0 +1,69 @@
+"""The views, one module per group of pages; a view is ``view(site, actor, **url)``.
+
+Here is what they share: templates, absolute URLs and redirects.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+from bottle import HTTPResponse, request
+from packaging.utils import canonicalize_name
+
+from extrapypi.errors import NotFound
+from extrapypi.models import NAME
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+@cache
+def environment(reload: bool = False) -> jinja2.Environment:
+    """The templates; everything that they print is escaped."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        auto_reload=reload,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def render(site, template: str, **values: object) -> bytes:
+    """The page that a template makes of the values."""
+    return environment(site.config.DEBUG).get_template(template).render(**values).encode("utf-8")
+
+
+def prefix() -> str:
+    """The path below which the application is mounted, quoted; "" at the root."""
+    return quote(request.environ.get("SCRIPT_NAME", ""))
+
+
+def root() -> str:
+    """Scheme, host and prefix of this application, as the client sees them."""
+    host = request.environ.get("HTTP_HOST") or request.environ.get("SERVER_NAME", "localhost")
+    return f"{request.environ['wsgi.url_scheme']}://{host}{prefix()}"
+
+
+def redirect(path: str, code: int = 302) -> HTTPResponse:
+    """An answer that sends the client to a path of this application, by an absolute URL.
+
+    :param code: 301 only where the target can never change: clients keep it for ever.
+    """
+    query = request.environ.get("QUERY_STRING", "")
+    location = root() + path + (f"?{query}" if query and query.isascii() else "")
+    headers = {"Location": location, "Cache-Control": "max-age=0, must-revalidate"}
+    return HTTPResponse(b"", code, headers)
+
+
+def normalized(project: str) -> str:
+    """The project's normalized name.
+
+    :raises NotFound: for what cannot be a project's name.
+    """
+    if not NAME.match(project):
+        raise NotFound(f"There is no project {project[:200]}.")
+    return canonicalize_name(project)

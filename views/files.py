@@ -1,0 +1,57 @@
+"""Distribution files and their core metadata, below ``/packages/``."""
+
+from __future__ import annotations
+
+from extrapypi.errors import Forbidden, NotFound
+from extrapypi.models import File
+from extrapypi.pages import Page
+from extrapypi.sending import cache_control, send_file
+from extrapypi.storage import SIDECAR
+from extrapypi.views import normalized, redirect
+
+
+def download(site, actor, project, filename):
+    """GET /packages/<project>/<filename>, also below /simple/, and with .metadata behind it."""
+    name = normalized(project)
+    if name != project:
+        return redirect(f"/packages/{name}/{filename}", 301)
+    if filename.endswith(SIDECAR):
+        return metadata(site, actor, name, filename.removesuffix(SIDECAR))
+    file = find(actor, name, filename)
+    path = site.storage.get_file(file.release.package, file)
+    headers = {"Cache-Control": cache_control(site.config.ANONYMOUS_READ)}
+    return send_file(file, path, headers, site.config.SENDFILE)
+
+
+def metadata(site, actor, name: str, filename: str):
+    """The core metadata of a wheel (PEP 658), byte for byte as it is in the wheel."""
+    file = find(actor, name, filename)
+    if not file.metadata_sha256:
+        raise NotFound(f"There is no core metadata of {filename}.")
+    headers = {
+        "Cache-Control": cache_control(site.config.ANONYMOUS_READ),
+        "Vary": "Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+    def page() -> Page:
+        return Page(site.storage.get_metadata(file), "text/plain", headers)
+
+    key = ("metadata", file.metadata_sha256)
+    return site.pages.get(key, actor.serial, lambda: 0, page).answer()
+
+
+def find(actor, name: str, filename: str) -> File:
+    """The file of this name, in this project.
+
+    :raises NotFound: when there is none, or it is in another project.
+    :raises Forbidden: for a project in quarantine, which offers no files (PEP 792).
+    """
+    file = File.named(filename)
+    package = file.release.package
+    if package.normalized_name != name:
+        raise NotFound(f"There is no file {filename} in the project {name}.")
+    actor.check_package(name)
+    if package.status == "quarantined":
+        raise Forbidden(f"The project {package.name} is in quarantine: {package.status_reason}")
+    return file

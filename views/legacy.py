@@ -1,0 +1,18 @@
+"""GET below the upload URL: what tools print after publishing, and people try in a browser."""
+
+from __future__ import annotations
+
+from bottle import HTTPResponse
+
+from extrapypi.views import normalized, redirect, render, root
+
+
+def help_page(site, actor):
+    """GET /legacy/"""
+    body = render(site, "legacy/help_page.html", root=root(), username=actor.username)
+    return HTTPResponse(body, 200, {"Content-Type": "text/html; charset=utf-8"})
+
+
+def project(site, actor, project, version=None):
+    """GET /legacy/<project>/ and /legacy/<project>/<version>/: to the project's page"""
+    return redirect(f"/simple/{normalized(project)}/")

@@ -1,0 +1,34 @@
+"""PyPI's JSON API, which dependabot, renovate and bandersnatch read."""
+
+from __future__ import annotations
+
+import json
+
+from extrapypi import listing
+from extrapypi.models import Package, Release
+from extrapypi.pages import Page
+from extrapypi.views import normalized, redirect, root
+from extrapypi.views.simple import find, headers_at
+
+
+def project_json(site, actor, project, version=None):
+    """GET /pypi/<project>/json and /pypi/<project>/<version>/json"""
+    name = normalized(project)
+    if name != project:
+        return redirect(f"/pypi/{name}/{f'{version}/' if version else ''}json", 301)
+
+    def page() -> Page:
+        package = find(actor, name)
+        release = None if version is None else Release.of(package, version)
+        document = listing.json_api(package, release, root())
+        body = json.dumps(document, separators=(",", ":")).encode("ascii")
+        headers = {**headers_at(package.last_serial), "Vary": "Accept-Encoding"}
+        return Page(body, "application/json", headers)
+
+    def last_changed() -> int:
+        return find(actor, name).last_serial
+
+    if actor.packages is not None:
+        actor.check_package(Package.named(name).normalized_name)
+    key = ("pypi", name, version, root())
+    return site.pages.get(key, actor.serial, last_changed, page).answer()

@@ -1,0 +1,122 @@
+"""The simple repository API below ``/simple/``, and uploads."""
+
+from __future__ import annotations
+
+import json
+
+from bottle import HTTPResponse
+
+from extrapypi import distributions, forms, listing, packages
+from extrapypi.errors import InvalidInput, InvalidUpload
+from extrapypi.models import Package
+from extrapypi.pages import JSON, REVALIDATE, TEXT_HTML, Page, content_type
+from extrapypi.views import normalized, prefix, redirect, render
+
+NO_LONGER = ("submit", "submit_pkg_info", "doc_upload", "verify")  # actions of old tools
+
+
+def headers_at(serial: int) -> dict[str, str]:
+    """The headers of an index page that was right at this serial."""
+    return {
+        "Cache-Control": REVALIDATE,
+        "Vary": "Accept, Accept-Encoding",
+        "X-PyPI-Last-Serial": str(serial),
+    }
+
+
+def project_list(site, actor):
+    """GET /simple/"""
+    kind = content_type()
+
+    def page() -> Page:
+        content = listing.projects(actor.packages)
+        body = represent(site, kind, "simple/project_list.html", content)
+        return Page(body, kind, headers_at(content["meta"]["_last-serial"]))
+
+    if actor.packages is not None:  # a token that sees only some
+        return page().answer()
+    return site.pages.get(("list", kind), actor.serial, lambda: actor.serial, page).answer()
+
+
+def project_page(site, actor, project):
+    """GET /simple/<project>/"""
+    name = normalized(project)
+    if name != project:
+        return redirect(f"/simple/{name}/", 301)
+    return index_page(site, actor, name, content_type())
+
+
+def plain_page(site, actor, project):
+    """GET /legacy/+simple/<project>/: where hatch looks whether a file was published before."""
+    return index_page(site, actor, normalized(project), TEXT_HTML)
+
+
+def index_page(site, actor, name: str, kind: str) -> HTTPResponse:
+    """The project's page in this content type."""
+
+    def page() -> Page:
+        content = listing.project(find(actor, name), prefix())
+        body = represent(site, kind, "simple/project_page.html", content)
+        return Page(body, kind, headers_at(content["meta"]["_last-serial"]))
+
+    def last_changed() -> int:
+        return find(actor, name).last_serial
+
+    if actor.packages is not None:
+        find(actor, name)
+    return site.pages.get((name, kind, prefix()), actor.serial, last_changed, page).answer()
+
+
+def find(actor, name: str) -> Package:
+    """The project of this normalized name.
+
+    :raises NotFound: also for a token that is not for it: uv would stop at a 403 and not look
+        at the next index.
+    :raises Forbidden: for a token that is not for it, when it exists.
+    """
+    package = Package.named(name)
+    actor.check_package(name)
+    return package
+
+
+def represent(site, kind: str, template: str, content: dict) -> bytes:
+    """The content as JSON or as HTML; both show the same."""
+    if kind == JSON:
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+    return render(site, template, **{key.replace("-", "_"): content[key] for key in content})
+
+
+def slash(site, actor, project=None):
+    """GET /simple and /simple/<project>: the page's URL ends in a slash."""
+    if project is None:
+        return redirect("/simple/", 301)
+    return redirect(f"/simple/{normalized(project)}/", 301)
+
+
+def upload(site, actor):
+    """POST /simple/ and /legacy/"""
+    with forms.sent_form(site.storage, site.config.MAX_UPLOAD_SIZE) as (fields, incoming):
+        check_action(forms.value(fields, ":action"))
+        if incoming is None:
+            raise InvalidUpload("The form has no file named content.")
+        distribution = distributions.read(incoming.stream, incoming.filename)
+        faults = distributions.check_form(distribution, fields, incoming.digests)
+        if faults:
+            raise InvalidUpload(*faults)
+        packages.add_file(site.storage, actor, distribution, incoming)
+    return HTTPResponse(b"OK\n", 200, {"Content-Type": "text/plain; charset=utf-8"})
+
+
+def check_action(action: str) -> None:
+    """Nothing, for an upload.
+
+    :raises InvalidInput: for any other action of PyPI's old API, gone or never known.
+    """
+    if action in NO_LONGER:
+        error = InvalidInput(f"The action {action} is gone; upload files with twine or uv.")
+        error.status = 410
+        raise error
+    if not action:
+        raise InvalidInput("Missing :action; an upload has :action=file_upload.")
+    if action != "file_upload":
+        raise InvalidInput(f":action is {action[:100]!r}; only file_upload is possible.")

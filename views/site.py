@@ -1,0 +1,54 @@
+"""What is not about packages: the entrance, the icon, and whether the server is well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import peewee
+from bottle import HTTPResponse
+
+from extrapypi.database import connection, database
+from extrapypi.errors import NotFound, StorageError, Unavailable
+from extrapypi.views import root
+
+STATIC = Path(__file__).parent.parent / "static"
+PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+def front(site, actor):
+    """GET /"""
+    text = f"This is a Python package index (extrapypi).\nInstall from {root()}/simple/\n"
+    return HTTPResponse(text, 200, PLAIN)
+
+
+def icon(site, actor):
+    """GET /favicon.ico"""
+    headers = {"Content-Type": "image/x-icon", "Cache-Control": "public, max-age=86400"}
+    return HTTPResponse((STATIC / "favicon.ico").read_bytes(), 200, headers)
+
+
+def ping(site, actor):
+    """GET /ping: always, and touching nothing"""
+    return HTTPResponse("pong", 200, {**PLAIN, "Cache-Control": "no-store"})
+
+
+def health(site, actor):
+    """GET /health: only while database and storage answer"""
+    failing = []
+    try:
+        with connection():
+            database.execute_sql("SELECT value FROM serial").fetchone()
+    except (Unavailable, peewee.PeeweeException):
+        failing.append("database")
+    try:
+        site.storage.ping()
+    except StorageError:
+        failing.append("storage")
+    if failing:
+        raise Unavailable(f"Not answering: {' and '.join(failing)}.")
+    return HTTPResponse("OK", 200, {**PLAIN, "Cache-Control": "no-store"})
+
+
+def no_oidc(site, actor, path):
+    """GET and POST below /_/oidc/: no trusted publishing here; uv and pdm then go on without."""
+    raise NotFound("This index has no trusted publishing; publish with a token.")
