@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
 def set_up() -> list[str]:
     """Creates tables and users where there are none; the random passwords of admin and pip."""
     database.upgrade_schema()
-    made = [secrets.token_urlsafe(12), secrets.token_urlsafe(12)]
+    made = [secrets.token_hex(10), secrets.token_hex(10)]  # no dash that an option would have
     with database.migrating():  # so that of two first starts only one creates them
         if models.User.select().exists():
             return []
