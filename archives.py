@@ -25,7 +25,8 @@ MAX_NAME = 4_096  # bytes of a member's name, PATH_MAX of Linux
 MAX_METADATA = 8 * 2**20  # bytes of METADATA or PKG-INFO
 MAX_WHEEL = 2**16  # bytes of the file WHEEL
 MAX_EXTENDED = 2**20  # bytes of one tar header that extends the next one
-MAX_EXTENDED_TOTAL = 32 * 2**20  # bytes of all of them
+MAX_EXTENDED_TOTAL = 16 * 2**20  # bytes of all of them
+MAX_HEADERS = 3 * MAX_MEMBERS  # of a tar archive, those for long names and pax records included
 FREE_RATIO = 64 * 2**20  # bytes that may be packed as tightly as they like
 MAX_RATIO = 50  # unpacked to packed bytes above FREE_RATIO
 MAX_UNPACKED = 16 * 2**30  # bytes
@@ -47,6 +48,8 @@ BLOCK = 512  # bytes, the unit of tar
 FILES, HARDLINK, SYMLINK, DIRECTORY = (b"0", b"\0", b"7"), b"1", b"2", b"5"
 LONG_NAMES = {b"L": b"path", b"K": b"linkpath"}  # GNU headers and what they say of the next one
 PAX, PAX_GLOBAL = (b"x", b"X"), b"g"
+
+PAX_RECORD = re.compile(rb"([1-9][0-9]{0,7}) ([^=\n]+)=")
 
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|^/|^[A-Za-z]:")
 DIST_INFO = ".dist-info"
@@ -456,11 +459,12 @@ def tar_members(source: Gunzip) -> Iterator[TarMember]:
 
     Leading "./" is taken off. After the last member nothing but zeros may follow.
     """
-    extended = 0
+    headers = extended = 0
     changes: dict[bytes, bytes] = {}
-    while header := source.read(BLOCK):
-        if not header.strip(b"\0"):
-            break
+    while (header := source.read(BLOCK)).strip(b"\0"):
+        headers += 1
+        if headers > MAX_HEADERS:
+            raise InvalidUpload(f"The tar archive has more than {MAX_HEADERS} headers.")
         member = tar_member(header, changes)
         start = source.position
         if member.kind in (*LONG_NAMES, *PAX, PAX_GLOBAL):
@@ -523,7 +527,7 @@ def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of lines "LENGTH KEY=VALUE"; sparse members are refused by their keys."""
     at = 0
     while at < len(data):
-        match = re.compile(rb"([1-9][0-9]{0,7}) ([^=\n]+)=").match(data, at)
+        match = PAX_RECORD.match(data, at)
         end = at + int(match[1]) if match else 0
         if not match or not match.end() < end <= len(data) or data[end - 1 : end] != b"\n":
             raise InvalidUpload("An extended header of the tar archive is damaged.")

@@ -194,7 +194,7 @@ class Server:
         while not self.stop_signals:
             wasyncore.poll2(1, self.map)
         self._finish()
-        self.waitress.task_dispatcher.shutdown(timeout=0)
+        self.waitress.task_dispatcher.shutdown(timeout=1)
         self.app.close()
 
     def _signalled(self, number: int, frame: Any) -> None:
