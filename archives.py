@@ -543,8 +543,8 @@ def sums_up(header: bytes) -> bool:
     if len(header) < BLOCK or not re.fullmatch(rb"[0-7]+", digits):
         return False
     rest = header[:148] + b" " * 8 + header[156:]
-    unsigned = sum(rest)
-    return int(digits, 8) in (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest))
+    excess = sum(rest) - int(digits, 8)
+    return not excess or excess == 256 * sum(byte > 127 for byte in rest)
 
 
 def octal(field: bytes) -> int:

@@ -268,7 +268,7 @@ class AuthPlugin:
         def guarded(**url):
             with connection():
                 actor = self.site.authenticator.actor(request.environ)
-                if actor is None:
+                if actor is None or (actor.user_id is None and not actor.may(role)):
                     raise NotLoggedIn("This needs a user name and a password, or a token.")
                 request.environ["extrapypi.user"] = actor.username
                 actor.check(role)

@@ -277,6 +277,8 @@ def unfolded(value: str) -> str:
     first, newline, rest = value.partition("\n")
     if re.match(r"[ \t]*\|", rest):
         return first + newline + re.sub(r"(?m)^[ \t]{0,8}\|", "", rest)
+    if not re.search(r"(?m)^(?! {8}|\s*$)", rest):
+        return first + newline + re.sub(r"(?m)^(?: {8}|[ \t]+$)", "", rest)
     return first + newline + textwrap.dedent(rest)
 
 

@@ -1,0 +1,82 @@
+"""A bare Bottle application on waitress: what an answer costs before our code begins.
+
+Run as ``python bare.py PORT THREADS FOLDER``; uploads are stored in the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import waitress
+from bottle import Bottle, HTTPResponse, request, static_file
+from multipart import MultipartSegment, PushMultipartParser, parse_options_header
+
+CHUNK = 1024 * 1024  # bytes read at once, as extrapypi does
+SOCKET = 256 * 1024  # bytes taken from a socket at once, as extrapypi does; waitress's own is 8 KiB
+
+app = Bottle()
+ready: dict[int, bytes] = {}
+
+
+@app.get("/bytes/<size:int>")
+def some_bytes(size: int) -> bytes:
+    """So many bytes, made at the first request."""
+    if size not in ready:
+        ready[size] = (b"hello " * (size // 6 + 1))[:size]
+    return ready[size]
+
+
+@app.get("/unchanged")
+def unchanged() -> HTTPResponse:
+    """A 304."""
+    return HTTPResponse(b"", 304, {"ETag": '"hello"'})
+
+
+@app.get("/files/<filename>")
+def file(filename: str) -> HTTPResponse:
+    """A file as Bottle sends it."""
+    return static_file(filename, app.config["folder"], mimetype="application/octet-stream")
+
+
+@app.post("/files/")
+def store() -> str:
+    """Parses a form, hashes its file once and stores it once."""
+    _, options = parse_options_header(request.get_header("Content-Type"))
+    parser = PushMultipartParser(options["boundary"], request.content_length)
+    digest = hashlib.sha256()
+    stored = None
+    for event in parser.parse_blocking(request.environ["wsgi.input"].read, CHUNK):
+        if isinstance(event, MultipartSegment):
+            if event.filename:
+                name = Path(event.filename).name
+                stored = Path(app.config["folder"], name).open("wb")  # noqa: SIM115
+        elif event is None:
+            if stored:
+                stored.close()
+            stored = None
+        elif stored:
+            digest.update(event)
+            stored.write(event)
+    return digest.hexdigest()
+
+
+def main(port: str, threads: str, folder: str) -> None:
+    """Serves until the process is ended."""
+    app.config["folder"] = folder
+    server = waitress.create_server(
+        app,
+        host="127.0.0.1",
+        port=int(port),
+        threads=int(threads),
+        recv_bytes=SOCKET,
+        asyncore_use_poll=True,
+        max_request_body_size=2**62,
+    )
+    print(f"Serving on http://127.0.0.1:{server.effective_port}/", flush=True)
+    server.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

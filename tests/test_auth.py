@@ -1,0 +1,263 @@
+"""Who gets in: passwords, tokens, roles, throttling, and what an answer gives away."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from archives_made import wheel_bytes
+from conftest import COMMAND_LINE, USERS, as_user, upload
+
+from extrapypi import accounts, passwords
+from extrapypi.app import ROUTES
+from extrapypi.database import utcnow
+from extrapypi.errors import InvalidInput
+from extrapypi.models import ROLES, Failure, Journal, Token, User
+
+
+def token(**options) -> str:
+    """The secret of a new token of the developer."""
+    return accounts.create_token(COMMAND_LINE, options.pop("user", "developer"), **options)[1]
+
+
+GUARDED = [(method, path, role) for method, path, _, role in ROUTES if role]
+
+
+@pytest.mark.parametrize(("method", "path", "role"), GUARDED)
+def test_without_credentials_every_guarded_route_asks_for_them(client, method, path, role):
+    url = path.replace("<project>", "x").replace("<version>", "1").replace("<filename>", "f")
+    answer = client.request(url, method=method, status=401)
+    assert answer.headers["WWW-Authenticate"].startswith('Basic realm="')
+    assert answer.headers["Cache-Control"] == "no-store"
+    if method == "GET":
+        assert answer.headers["Content-Length"] == "0"
+
+
+@pytest.mark.parametrize(("method", "path", "role"), GUARDED)
+@pytest.mark.parametrize("own", ROLES)
+def test_every_guarded_route_takes_its_role_and_those_above(as_role, method, path, role, own):
+    url = path.replace("<project>", "x").replace("<version>", "1").replace("<filename>", "f")
+    answer = as_role(own).request(url, method=method, status="*")
+    assert (answer.status_int == 403) == (ROLES.index(own) < ROLES.index(role))
+
+
+def test_unknown_and_known_names_look_the_same_without_credentials(client, as_role):
+    upload(as_role("developer"))
+    known, unknown = (client.get(f"/simple/{name}/", status=401) for name in ("demo-pkg", "nothing"))
+    assert (known.status, known.headerlist, known.body) == (
+        unknown.status,
+        unknown.headerlist,
+        unknown.body,
+    )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Basic",
+        "Basic %%%",
+        "Basic " + base64.b64encode(b"no colon").decode(),
+        "Basic " + base64.b64encode(b"installer:wrong").decode(),
+        "Basic " + base64.b64encode(b"nobody:secret of installer").decode(),
+        "Basic " + base64.b64encode(b"in\0staller:x").decode(),
+        "Basic " + base64.b64encode(b"\xff\xfe:\xff").decode(),
+        "Basic " + base64.b64encode(b"u" * 5000 + b":x").decode(),
+        "Bearer",
+        "Bearer nonsense",
+        "Digest username=x",
+        "nonsense",
+    ],
+)
+def test_credentials_that_are_wrong_or_malformed_are_401(client, header):
+    client.get("/simple/", headers={"Authorization": header}, status=401)
+
+
+@pytest.mark.parametrize("name", ["installer", "INSTALLER"])
+def test_user_names_are_found_in_any_case(app, name):
+    as_user(app, name, USERS["installer"]).get("/simple/")
+
+
+@pytest.mark.parametrize("password", ["with:colon%20", "pässwörd €", "x" * 128, "é" * 72, "tab\tnul\0"])
+def test_passwords_of_any_characters_work_in_basic(app, password):
+    accounts.create_user(COMMAND_LINE, "anna", password, "anna@example.org", "installer")
+    header = "Basic " + base64.b64encode(f"anna:{password}".encode()).decode()
+    as_user(app, "", "").get("/simple/", headers={"Authorization": header})
+    wrong = base64.b64encode(f"anna:{password[:-1]}".encode()).decode()
+    as_user(app, "", "").get("/simple/", headers={"Authorization": "Basic " + wrong}, status=401)
+
+
+def test_a_changed_password_counts_at_once(as_role, app):
+    as_role("installer").get("/simple/")
+    accounts.set_password(COMMAND_LINE, "installer", "another secret")
+    as_role("installer").get("/simple/", status=401)
+    as_user(app, "installer", "another secret").get("/simple/")
+
+
+def test_an_inactive_user_is_shut_out_at_once_with_password_and_token(as_role, app):
+    secret = token()
+    as_role("developer").get("/simple/")
+    User.update(is_active=False).where(User.username == "developer").execute()
+    as_role("developer").get("/simple/", status=401)
+    as_user(app, "__token__", secret).get("/simple/", status=401)
+    upload(as_role("developer"), status=401)
+
+
+@pytest.mark.parametrize("username", ["__token__", "developer", "anything"])
+def test_a_token_is_the_password_of_any_user_name(app, username):
+    upload(as_user(app, username, token()))
+    assert Journal.get(Journal.action == "upload").token == "token"
+
+
+def test_a_token_works_as_bearer(client):
+    client.get("/simple/", headers={"Authorization": f"Bearer {token()}"})
+
+
+def test_a_read_token_reads_only(app):
+    client = as_user(app, "__token__", token(scope="read"))
+    client.get("/simple/")
+    assert "for reading only" in upload(client, status=403).status
+
+
+def test_a_token_for_one_project_publishes_only_that(app):
+    client = as_user(app, "__token__", token(packages=["Demo_Pkg"]))
+    upload(client)
+    answer = upload(client, *wheel_bytes(name="other"), status=403)
+    assert "not for the project other" in answer.status
+
+
+def test_a_token_gives_no_more_than_its_owner_has_now(app):
+    client = as_user(app, "__token__", token(user="admin"))
+    upload(client)
+    User.update(role="installer").where(User.username == "admin").execute()
+    upload(client, *wheel_bytes(version="2.0"), status=403)
+
+
+def test_revoked_and_expired_tokens_are_401(app):
+    secret = token(days=1)
+    client = as_user(app, "__token__", secret)
+    client.get("/simple/")
+    Token.update(expires_at=utcnow()).execute()
+    client.get("/simple/", status=401)
+    Token.update(expires_at=None).execute()
+    client.get("/simple/")
+    accounts.revoke_token(COMMAND_LINE, Token.get().id)
+    client.get("/simple/", status=401)
+
+
+def test_the_secret_of_a_token_is_kept_nowhere(app):
+    secret = token()
+    assert secret.startswith("xpypi_")
+    with open(app.site.config.BASE_DIR / "extrapypi.db", "rb") as stream:
+        assert secret.encode() not in stream.read()
+
+
+def test_the_last_use_of_user_and_token_is_written_in_the_end(app):
+    as_user(app, "__token__", token(), REMOTE_ADDR="10.1.2.3").get("/simple/")
+    app.site.authenticator.last_seen.flush()
+    assert Token.get().last_used_from == "10.1.2.3"
+    assert Token.get().last_used_at is not None
+    assert User.named("developer").last_login_at is not None
+
+
+def test_ten_wrong_passwords_close_the_door_for_that_name_and_address_only(app):
+    wrong = as_user(app, "installer", "wrong")
+    for _ in range(10):
+        wrong.get("/simple/", status=401)
+    answer = wrong.get("/simple/", status=429)
+    assert answer.headers["Retry-After"] == "300"
+    as_user(app, "installer", USERS["installer"]).get("/simple/", status=429)
+    as_user(app, "installer", USERS["installer"], REMOTE_ADDR="10.0.0.9").get("/simple/")
+    as_user(app, "maintainer", USERS["maintainer"]).get("/simple/")
+
+
+def test_who_was_let_in_before_is_not_locked_out_by_wrong_passwords(app):
+    good = as_user(app, "installer", USERS["installer"])
+    good.get("/simple/")
+    for _ in range(12):
+        as_user(app, "installer", "wrong").get("/simple/", status="*")
+    good.get("/simple/")
+
+
+def test_a_hundred_failures_close_the_door_for_the_address(app):
+    for number in range(100):
+        as_user(app, f"guess{number}", "wrong").get("/simple/", status=401)
+    as_user(app, "maintainer", USERS["maintainer"]).get("/simple/", status=429)
+
+
+def test_old_failures_are_forgotten(app):
+    past = utcnow().replace(year=2020)
+    Failure.insert_many(
+        [{"address": "127.0.0.1", "username": "installer", "at": past}] * 20
+    ).execute()
+    as_user(app, "installer", "wrong").get("/simple/", status=401)
+    assert Failure.select().count() == 1
+
+
+def test_good_tokens_pass_while_bad_ones_are_throttled(app):
+    good = as_user(app, "__token__", token())
+    for _ in range(10):
+        as_user(app, "__token__", "xpypi_bad").get("/simple/", status=401)
+    as_user(app, "__token__", "xpypi_bad").get("/simple/", status=429)
+    good.get("/simple/")
+
+
+def test_neither_passwords_nor_tokens_reach_the_log(capsys, app):
+    secret = token()
+    as_user(app, "installer", "a wrong password").get("/simple/?key=in-the-query", status=401)
+    as_user(app, "__token__", secret).get("/simple/")
+    as_user(app, "__token__", "xpypi_wrong").get("/simple/", status=401)
+    logged = capsys.readouterr().err
+    assert "installer" in logged
+    for word in ("a wrong password", secret, "xpypi_", "in-the-query", "Basic "):
+        assert word not in logged
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        ("anna", "short"),
+        ("anna", "x" * 129),
+        ("anna-maria", "Anna-Maria"),
+        ("anna", "password123"),
+        ("an:na", "good enough"),
+        ("__anna", "good enough"),
+        ("", "good enough"),
+        ("a" * 129, "good enough"),
+        ("an\nna", "good enough"),
+        (" anna", "good enough"),
+        ("INSTALLER", "good enough"),
+    ],
+)
+def test_bad_names_and_passwords_are_refused_with_the_rule(tables, username, password):
+    with pytest.raises(InvalidInput) as caught:
+        accounts.create_user(COMMAND_LINE, username, password, "anna@example.org", "installer")
+    assert password not in str(caught.value)
+    assert User.select().count() == 4
+
+
+@pytest.mark.parametrize("email", ["", "x", "a@b@c", "a b@c", "INSTALLER@example.org", "a\n@b"])
+def test_bad_and_taken_addresses_are_refused(tables, email):
+    with pytest.raises(InvalidInput):
+        accounts.create_user(COMMAND_LINE, "anna", "good enough", email, "installer")
+
+
+def test_the_last_admin_stays(tables):
+    with pytest.raises(InvalidInput, match="last active admin"):
+        accounts.delete_user(COMMAND_LINE, "admin")
+    accounts.create_user(COMMAND_LINE, "anna", "good enough", "anna@example.org", "admin")
+    accounts.delete_user(COMMAND_LINE, "admin")
+
+
+def test_deleting_a_user_keeps_what_they_did(as_role, app):
+    upload(as_role("developer"))
+    accounts.delete_user(COMMAND_LINE, "developer")
+    from extrapypi.models import File
+
+    assert File.get().uploaded_by is None
+    assert Journal.get(Journal.action == "upload").who == "developer"
+
+
+def test_a_long_password_is_not_cut_off():
+    long = "x" * 72
+    assert not passwords.matches(long + "b", passwords.hashed(long + "a"))
+    assert passwords.matches(long + "a", passwords.hashed(long + "a"))
