@@ -30,7 +30,7 @@ MAX_HEADERS = 3 * MAX_MEMBERS  # of a tar archive, those for long names and pax 
 FREE_RATIO = 64 * 2**20  # bytes that may be packed as tightly as they like
 MAX_RATIO = 50  # unpacked to packed bytes above FREE_RATIO
 MAX_UNPACKED = 16 * 2**30  # bytes
-CHUNK = 2**16  # bytes of a step
+CHUNK = 2**17  # bytes of a step
 
 STORED, DEFLATED = 0, 8
 UTF8_NAME, DESCRIPTOR = 0x800, 0x8  # zip flags: how the name is written, sizes follow the data
@@ -403,10 +403,13 @@ def read_member(stream: BinaryIO, member: ZipMember, limit: int) -> bytes:
     stream.seek(member.offset)
     head = LOCAL.unpack(exactly(stream, LOCAL.size))
     stream.seek(head[9] + head[10], io.SEEK_CUR)
-    packed = exactly(stream, min(member.packed, limit + limit // 8 + CHUNK))
-    content = packed[: limit + 1]
-    if member.method == DEFLATED:
-        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit + 1)
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS) if member.method == DEFLATED else None
+    left, made = member.packed, io.BytesIO()
+    while left > 0 and made.tell() <= limit:
+        piece = exactly(stream, min(left, CHUNK))
+        left -= len(piece)
+        made.write(inflate.decompress(piece, limit + 1 - made.tell()) if inflate else piece)
+    content = made.getvalue()
     check_size(member.name, len(content), limit)
     if len(content) != member.size or zlib.crc32(content) != member.crc:
         raise InvalidUpload(f"{shown(member.name)} is damaged: its size or checksum is wrong.")
@@ -435,7 +438,7 @@ class Gunzip:
 
     def fill(self) -> None:
         packed = self.inflate.unconsumed_tail or self.stream.read(CHUNK)
-        content = self.inflate.decompress(packed, 4 * CHUNK)
+        content = self.inflate.decompress(packed, CHUNK)
         if not packed and not content and not self.inflate.eof:
             raise InvalidUpload("The file is cut off: the gzip data goes on.")
         self.tally.add_bytes(len(content))
@@ -444,14 +447,17 @@ class Gunzip:
             raise InvalidUpload("Something follows the gzip data; it must end the file.")
 
     def exactly(self, size: int) -> bytes:
-        data = self.read(size)
-        if len(data) < size:
-            raise InvalidUpload("The tar archive is cut off.")
-        return data
+        made = io.BytesIO()
+        while made.tell() < size:
+            piece = self.read(min(CHUNK, size - made.tell()))
+            if not piece:
+                raise InvalidUpload("The tar archive is cut off.")
+            made.write(piece)
+        return made.getvalue()
 
     def skip_to(self, position: int) -> None:
         while self.position < position:
-            self.exactly(min(4 * CHUNK, position - self.position))
+            self.exactly(min(CHUNK, position - self.position))
 
 
 def tar_members(source: Gunzip) -> Iterator[TarMember]:
@@ -478,7 +484,7 @@ def tar_members(source: Gunzip) -> Iterator[TarMember]:
                 source.tally.add_name(member.name.encode("utf-8", "surrogateescape"))
                 yield member
         source.skip_to(start + -(-member.size // BLOCK) * BLOCK)
-    while rest := source.read(4 * CHUNK):
+    while rest := source.read(CHUNK):
         if rest.strip(b"\0"):
             raise InvalidUpload("Something follows the end of the tar archive.")
 

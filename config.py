@@ -205,7 +205,7 @@ def from_file(path: Path) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__file__": str(path), "__name__": "extrapypi_config"}
     try:
         exec(compile(code, str(path), "exec"), namespace)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"The configuration {path} fails with {type(error).__name__}: {error}."
         ) from error

@@ -30,8 +30,9 @@ def some_bytes(size: int) -> bytes:
 
 @app.get("/unchanged")
 def unchanged() -> HTTPResponse:
-    """A 304."""
-    return HTTPResponse(b"", 304, {"ETag": '"hello"'})
+    """A 304 for a client that has the page."""
+    status = 304 if request.get_header("If-None-Match") else 200
+    return HTTPResponse(b"", status, {"ETag": '"hello"'})
 
 
 @app.get("/files/<filename>")

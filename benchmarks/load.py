@@ -185,6 +185,16 @@ class Load:
         self.pool.shutdown()
 
 
+def ask(address: Address, request: bytes, status: int = 200) -> tuple[bytes, int]:
+    """The head of the answer to one request, and the bytes of its body."""
+    with socket.create_connection(address, timeout=GRACE) as connection:
+        connection.sendall(request)
+        head = b""
+        while (length := body_length(head, b"%d" % status)) is None:
+            head += received(connection)
+    return head, length
+
+
 def upload(address: Address, head: bytes, file: Path, tail: bytes) -> float:
     """The seconds from connecting to the answer, for a request with a large file in it."""
     began = time.monotonic()
@@ -207,9 +217,8 @@ def download(address: Address, request: bytes, size: int) -> float:
     with socket.create_connection(address, timeout=10 * GRACE) as connection:
         connection.sendall(request)
         head = b""
-        while body_length(head, b"200") is None:
+        while (missing := body_length(head, b"200")) is None:
             head += received(connection)
-        missing = body_length(head, b"200")
         if missing != size:
             raise LoadError(f"The download has {missing} bytes instead of {size}.")
         missing -= len(head) - head.index(b"\r\n\r\n") - 4

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 import pytest
 import webtest
 from archives_made import wheel_bytes
 
-from extrapypi import accounts, database, models, passwords
+from extrapypi import accounts, config, database, models, passwords
 from extrapypi.app import create_app
 from extrapypi.auth import Actor
 
@@ -20,9 +21,26 @@ USERS = {  # every role has a user of its name
 
 
 @pytest.fixture
-def settings(tmp_path):
+def log(tmp_path):
+    """The file that the test's application logs to."""
+    yield tmp_path / "log"
+    for name in (None, "extrapypi", "extrapypi.access", "peewee.migrations"):
+        logger = logging.getLogger(name)
+        for handler in logger.handlers[:]:
+            if isinstance(handler, logging.FileHandler):
+                logger.removeHandler(handler)
+                handler.close()
+
+
+@pytest.fixture
+def settings(tmp_path, log):
     """The settings of the test's index; change them before `app` is used."""
-    return {"BASE_DIR": str(tmp_path / "index"), "SECRET_KEY": "a key that only the tests have"}
+    handler = {"class": "logging.FileHandler", "filename": str(log), "formatter": "default"}
+    return {
+        "BASE_DIR": str(tmp_path / "index"),
+        "SECRET_KEY": "a key that only the tests have",
+        "LOGGING_CONFIG": {**config.LOGGING_CONFIG, "handlers": {"default": handler}},
+    }
 
 
 @pytest.fixture

@@ -42,7 +42,9 @@ def test_other_bytes_under_a_taken_name_are_refused_and_the_first_are_kept(as_ro
     filename, body = wheel_bytes()
     upload(as_role("developer"), filename, body)
     answer = upload(as_role("developer"), filename, wheel_bytes(description="x")[1], status=400)
-    assert answer.status.startswith("400 File already exists")  # what twine, poetry and pdm look for
+    assert answer.status.startswith(
+        "400 File already exists"
+    )  # what twine, poetry and pdm look for
     assert "File already exists" in answer.text
     assert as_role("installer").get(f"/packages/demo-pkg/{filename}").body == body
 
@@ -191,7 +193,9 @@ def test_two_files_in_one_form_are_refused(as_role, app):
 
 def test_a_long_description_beside_a_large_file_is_kept_whole(as_role):
     description = "Grüße, " * 30_000
-    filename, body = wheel_bytes(description=description, files={"demo/big.bin": b"\x00" * 5_000_000})
+    filename, body = wheel_bytes(
+        description=description, files={"demo/big.bin": b"\x00" * 5_000_000}
+    )
     upload(as_role("developer"), filename, body, description=description)
     assert Release.get().description.strip() == description.strip()
 
@@ -214,7 +218,9 @@ def test_two_hundred_requirements_are_taken(as_role):
             },
             id="md5 in base64",
         ),
-        pytest.param(lambda b: {"sha256_digest": hashlib.sha256(b).hexdigest().upper()}, id="upper"),
+        pytest.param(
+            lambda b: {"sha256_digest": hashlib.sha256(b).hexdigest().upper()}, id="upper"
+        ),
         pytest.param(
             lambda b: {"blake2_256_digest": hashlib.blake2b(b, digest_size=32).hexdigest()},
             id="blake2",
@@ -249,7 +255,9 @@ def test_the_file_may_come_first_in_the_form(as_role):
         + body
     ]
     for name, value in form_of(filename, body).items():
-        parts.append(f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode())
+        parts.append(
+            f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
+        )
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     as_role("developer").post("/legacy/", b"\r\n".join(parts) + b"\r\n--b--\r\n", kind, status=200)
 
@@ -264,7 +272,9 @@ def test_a_signature_beside_the_file_is_dropped(as_role, app):
 def test_a_second_sdist_of_a_release_is_refused(as_role):
     upload(as_role("developer"), *sdist_bytes())
     filename, body = sdist_bytes()
-    answer = upload(as_role("developer"), filename.replace("_", "-"), body, status=400, name="demo-pkg")
+    answer = upload(
+        as_role("developer"), filename.replace("_", "-"), body, status=400, name="demo-pkg"
+    )
     assert "has only one" in answer.text
 
 
@@ -283,7 +293,9 @@ def test_names_that_are_equal_when_normalized_are_one_project(as_role):
     assert counts()["Release"] == 2
 
 
-@pytest.mark.parametrize(("status", "code"), [("archived", 403), ("quarantined", 403), ("deprecated", 200)])
+@pytest.mark.parametrize(
+    ("status", "code"), [("archived", 403), ("quarantined", 403), ("deprecated", 200)]
+)
 def test_closed_projects_take_no_files(as_role, status, code):
     from conftest import COMMAND_LINE
 

@@ -1,0 +1,172 @@
+"""Settings: files, environment, old names, and clear words for what is wrong."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from extrapypi import config
+from extrapypi.errors import ConfigError
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function that loads a configuration file with this text."""
+
+    def load(text: str, **environ: str) -> config.Config:
+        path = tmp_path / "conf" / "config.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        variables = {f"EXTRAPYPI_{name}": value for name, value in environ.items()}
+        return config.load(environ={"EXTRAPYPI_CONFIG": str(path), **variables})
+
+    return load
+
+
+def test_the_defaults_follow_base_dir(written, tmp_path):
+    settings = written(f"BASE_DIR = {str(tmp_path)!r}")
+    assert settings.DATABASE_URL == f"sqlite:///{tmp_path}/extrapypi.db"
+    assert settings.STORAGE_PARAMS == {"packages_root": f"{tmp_path}/packages"}
+    assert settings.HOST == "127.0.0.1"
+
+
+def test_the_file_is_code_and_a_later_assignment_wins(written):
+    settings = written("import os\nPORT = 1\nfor i in range(3):\n    PORT += i\nlower = 5")
+    assert settings.PORT == 4
+
+
+def test_relative_paths_are_relative_to_the_file(written, tmp_path):
+    settings = written(
+        "DATABASE_URL = 'sqlite:///data/x.db'\nSTORAGE_PARAMS = {'packages_root': 'files'}"
+    )
+    assert settings.DATABASE_URL == f"sqlite:///{tmp_path}/conf/data/x.db"
+    assert settings.STORAGE_PARAMS == {"packages_root": f"{tmp_path}/conf/files"}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:////var/x.db", "sqlite:////var/x.db"),
+        ("mysql+pymysql://u:p@h/x", "mysql://u:p@h/x"),
+        ("postgresql+psycopg://u:p%40@h:1/x", "postgresql://u:p%40@h:1/x"),
+        ("postgres://h/x", "postgresql://h/x"),
+    ],
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_URI"])
+def test_database_urls_are_taken_under_old_names_and_with_drivers(written, name, url, expected):
+    assert written(f"{name} = {url!r}").DATABASE_URL == expected
+
+
+def test_settings_of_the_old_extensions_are_ignored_with_one_warning(written, caplog):
+    written("SQLALCHEMY_ECHO = True\nWTF_CSRF_ENABLED = True\nSESSION_COOKIE_NAME = 'x'")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "SQLALCHEMY_ECHO" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("PROT = 1", "PROT, which is no setting of extrapypi. Did you mean PORT?"),
+        ("STORAGE_PARAM = {}", "STORAGE_PARAMS"),
+        ("ZZZ = 1", "ZZZ"),
+        ("PORT = '8000'", "PORT must be int, not str"),
+        ("PORT = True", "PORT must be int, not bool"),
+        ("PORT = 70000", "PORT is 70000; it goes from 0 to 65535"),
+        ("THREADS = 0", "THREADS is 0"),
+        ("MAX_UPLOAD_SIZE = -1", "MAX_UPLOAD_SIZE"),
+        ("DASHBOARD = 'no'", "DASHBOARD must be bool"),
+        ("SECRET_KEY = ''", "SECRET_KEY"),
+        ("SECRET_KEY = ['a', 1]", "SECRET_KEY"),
+        ("SECRET_KEY = []", "SECRET_KEY"),
+        ("DATABASE_URL = 'oracle://x'", "DATABASE_URL 'oracle://x' is not understood"),
+        ("DATABASE_URL = 'sqlite://'", "SQLite needs a file"),
+        ("DATABASE_URL = 'sqlite:///:memory:'", "SQLite needs a file"),
+        ("TRUSTED_PROXY = 'proxy.local'", "TRUSTED_PROXY"),
+        ("SENDFILE = 'lighttpd'", "SENDFILE is 'lighttpd'"),
+        ("SENDFILE = 'nginx'\nSTORAGE = 'x:y'", "SENDFILE needs"),
+        ("STATIC_URL = 'static'", "STATIC_URL"),
+        ("LOGGING_CONFIG = None", "LOGGING_CONFIG must be dict"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("x =", "SyntaxError"),
+        ("raise SystemExit(1)", "SystemExit"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_rule(written, text, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        written(text)
+
+
+def test_a_password_in_a_bad_url_is_not_shown(written):
+    with pytest.raises(ConfigError) as caught:
+        written("DATABASE_URL = 'oracle://user:pa:ss@word@host/x'")
+    assert "word" not in str(caught.value).replace("password", "")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing\.py cannot be read"):
+        config.load(tmp_path / "nothing.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("PORT", "9000", 9000),
+        ("DASHBOARD", "off", False),
+        ("DEBUG", "True", True),
+        ("SECRET_KEY", "just a text", "just a text"),
+        ("SECRET_KEY", '["new", "old"]', ["new", "old"]),
+        ("STORAGE_PARAMS", '{"packages_root": "/x"}', {"packages_root": "/x"}),
+        ("TRUSTED_PROXY", "10.0.0.0/8", "10.0.0.0/8"),
+        ("TRUSTED_PROXY", "true", True),
+        ("SENDFILE", "", None),
+    ],
+)
+def test_the_environment_overrides_the_file(written, name, text, value):
+    assert getattr(written("PORT = 1", **{name: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("PROT", "1", "Did you mean PORT?"),
+        ("PORT", "many", "EXTRAPYPI_PORT is 'many'; it must be int"),
+        ("DEBUG", "maybe", "it must be bool"),
+        ("STORAGE_PARAMS", "{", "it must be dict"),
+    ],
+)
+def test_a_bad_variable_is_named(written, name, text, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        written("", **{name: text})
+
+
+def test_what_kubernetes_sets_for_a_service_is_no_setting(written):
+    variables = {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT_HTTP": "80",
+        "PORT": "tcp://10.0.0.1:80",
+        "PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    assert written("", **variables).PORT == 8000
+
+
+def test_a_secret_key_is_made_once_and_for_the_owner_only(tmp_path):
+    first = config.load({"BASE_DIR": str(tmp_path)}).secret_keys
+    assert config.load({"BASE_DIR": str(tmp_path)}).secret_keys == first
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+@pytest.mark.parametrize("key", ["changeit", "short"])
+def test_sample_keys_are_known(key):
+    assert config.load({"SECRET_KEY": key}).has_sample_key
+    assert not config.load({"SECRET_KEY": "z" * 32}).has_sample_key
+
+
+@pytest.mark.parametrize("name", config.SETTINGS)
+def test_every_setting_is_in_the_readme(name):
+    assert f"| `{name}` |" in README.read_text(encoding="utf-8")

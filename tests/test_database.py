@@ -1,0 +1,112 @@
+"""Schema, transactions and times, on a real database."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from playhouse.schema_diff import diff_models
+
+from extrapypi import database, models
+from extrapypi.app import create_app
+from extrapypi.errors import ConfigError, SchemaError
+from extrapypi.models import Failure, Serial, writing
+
+
+def test_the_migrations_make_the_tables_of_the_models(tables):
+    difference = diff_models(database.database.obj, models.TABLES)
+    assert not difference, difference
+
+
+def test_a_database_without_tables_is_refused_and_not_even_created(settings, tmp_path):
+    with pytest.raises(SchemaError, match="run: extrapypi init"):
+        create_app(settings)
+    assert not (tmp_path / "index" / "extrapypi.db").exists()
+
+
+def test_an_older_and_a_newer_schema_are_refused_with_what_to_do(settings, tables):
+    database.database.execute_sql("INSERT INTO schema_migration (name, applied) VALUES ('9999', '')")
+    with pytest.raises(SchemaError, match="newer extrapypi"):
+        create_app(settings)
+    database.database.execute_sql("UPDATE schema_migration SET name = '0000' WHERE name LIKE '0001%'")
+    database.database.execute_sql("DELETE FROM schema_migration WHERE name = '9999'")
+    database.database.execute_sql("UPDATE schema_migration SET name = '0001_x' WHERE name = '0000'")
+    with pytest.raises(SchemaError):
+        create_app(settings)
+
+
+def test_a_database_of_2018_is_left_alone(tmp_path):
+    database.bind(f"sqlite:///{tmp_path}/old.db")
+    database.database.execute_sql("CREATE TABLE alembic_version (version_num TEXT)")
+    for act in (database.upgrade_schema, database.schema_is_current):
+        with pytest.raises(SchemaError, match=r"0\.4 or older"):
+            act()
+    assert database.database.get_tables() == ["alembic_version"]
+    database.close()
+
+
+def test_upgrading_twice_at_once_is_done_once(tmp_path):
+    database.bind(f"sqlite:///{tmp_path}/x.db")
+    applied = []
+
+    def upgrade() -> None:
+        applied.append(database.upgrade_schema())
+        database.close()
+
+    threads = [threading.Thread(target=upgrade) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(len, applied)) == [0, 0, 0, 1]
+    assert Serial.select().count() == 1
+    database.close()
+
+
+def test_serials_are_given_one_by_one_and_none_is_lost(tables):
+    start, given = Serial.get().value, []
+
+    def work() -> None:
+        for _ in range(20):
+            with writing() as serial:
+                given.append(serial)
+        database.close()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(given) == list(range(start + 1, start + 161))
+    assert Serial.get().value == start + 160
+
+
+def test_a_failed_unit_of_work_leaves_nothing(tables):
+    before = Serial.get().value
+    with pytest.raises(ZeroDivisionError), writing():
+        Failure.create(address="x", username="y")
+        raise ZeroDivisionError
+    assert (Serial.get().value, Failure.select().count()) == (before, 0)
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 999999])
+def test_times_come_back_aware_in_utc_and_to_the_microsecond(tables, microsecond):
+    east = timezone(timedelta(hours=5, minutes=30))
+    moment = datetime(2026, 1, 1, 3, 0, 0, microsecond, tzinfo=east)
+    Failure.create(address="x", username="y", at=moment)
+    found = Failure.get().at
+    assert found == moment
+    assert found.utcoffset() == timedelta(0)
+    assert Failure.select().where(Failure.at >= moment).exists()
+    assert not Failure.select().where(Failure.at > moment).exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "extra"),
+    [("postgresql://h/x", "psycopg", "postgres"), ("mysql://h/x", "pymysql", "mysql")],
+)
+def test_a_missing_driver_names_the_extra(monkeypatch, url, driver, extra):
+    monkeypatch.setitem(__import__("sys").modules, driver, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'extrapypi\[{extra}\]'"):
+        database.bind(url)

@@ -1,0 +1,112 @@
+"""Behind a proxy and below a prefix: whom the application believes, and what its URLs are."""
+
+from __future__ import annotations
+
+import pytest
+import webtest
+from conftest import USERS, as_user, upload
+
+from extrapypi.app import create_app
+from extrapypi.models import Failure, Journal
+
+FORWARDED = {
+    "X-Forwarded-For": "203.0.113.7",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "pypi.example.org",
+    "X-Forwarded-Prefix": "/mounted",
+    "Forwarded": "for=203.0.113.9;host=evil.example",
+}
+
+
+@pytest.fixture
+def behind(settings, tables):
+    """A function that gives a client of an application with these settings."""
+    made = []
+
+    def client_of(**changes) -> webtest.TestApp:
+        made.append(create_app({**settings, **changes}))
+        return as_user(made[-1], "developer", USERS["developer"])
+
+    yield client_of
+    for app in made:
+        app.close()
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8", ["10.0.0.1", "127.0.0.1"], True])
+def test_a_trusted_proxy_says_where_the_request_came_in(behind, trusted):
+    client = behind(TRUSTED_PROXY=trusted)
+    answer = client.get("/simple/demo", headers=FORWARDED)
+    assert answer.headers["Location"] == "https://pypi.example.org/mounted/simple/demo/"
+    upload(client, headers=FORWARDED)
+    assert Journal.get(Journal.action == "upload").address == "203.0.113.7"
+    page = client.get("/simple/demo-pkg/", headers=FORWARDED)
+    assert page.html.find("a")["href"].startswith("/mounted/packages/demo-pkg/")
+    assert 'href="/packages/' in client.get("/simple/demo-pkg/").text
+
+
+@pytest.mark.parametrize("trusted", [None, "10.0.0.1", []])
+def test_nobody_else_is_believed(behind, trusted):
+    client = behind(TRUSTED_PROXY=trusted)
+    answer = client.get("/simple/demo", headers=FORWARDED)
+    assert answer.headers["Location"] == "http://localhost:80/simple/demo/"
+
+
+def test_only_the_addresses_that_trusted_proxies_wrote_count(behind):
+    client = behind(TRUSTED_PROXY=["127.0.0.1", "10.0.0.0/8"])
+    headers = {"X-Forwarded-For": "1.1.1.1, 203.0.113.7, 10.0.0.5"}
+    client.authorization = ("Basic", ("developer", "wrong"))
+    client.get("/simple/", headers=headers, status=401)
+    assert Failure.get().address == "203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-Forwarded-Host", 'evil"><script>'),
+        ("X-Forwarded-Prefix", "//evil.example"),
+        ("X-Forwarded-Proto", "javascript"),
+        ("X-Forwarded-For", "not an address"),
+        ("Host", "evil.example/path?"),
+    ],
+)
+def test_what_makes_no_sense_is_ignored(behind, name, value):
+    client = behind(TRUSTED_PROXY=True)
+    answer = client.get("/simple/demo", headers={name: value})
+    assert answer.headers["Location"].startswith(("http://localhost", "http://127.0.0.1"))
+    assert "evil" not in answer.headers["Location"]
+
+
+@pytest.mark.parametrize("left_by_the_proxy", ["", "/team/pypi"])
+def test_a_prefix_of_the_settings_works_stripped_or_not_and_wins(behind, left_by_the_proxy):
+    client = behind(URL_PREFIX="/team/pypi/", TRUSTED_PROXY=True)
+    upload(client, url=left_by_the_proxy + "/legacy/")
+    answer = client.get(left_by_the_proxy + "/simple/Demo_Pkg", headers=FORWARDED)
+    assert answer.headers["Location"] == "https://pypi.example.org/team/pypi/simple/demo-pkg/"
+    page = client.get(left_by_the_proxy + "/simple/demo-pkg/")
+    assert page.html.find("a")["href"].startswith("/team/pypi/packages/demo-pkg/")
+    url = client.get(left_by_the_proxy + "/pypi/demo-pkg/json").json["urls"][0]["url"]
+    assert url.startswith("http://localhost:80/team/pypi/packages/")
+    client.get(left_by_the_proxy + "/packages/" + url.partition("/packages/")[2])
+
+
+def test_the_access_line_has_user_status_bytes_and_time(log, app):
+    as_user(app, "installer", USERS["installer"]).get("/simple/", headers={"User-Agent": "pip/26"})
+    line = log.read_text().splitlines()[-1]
+    assert '127.0.0.1 installer "GET /simple/" 200 ' in line
+    assert line.endswith('ms "pip/26"')
+
+
+def test_nothing_that_a_client_sends_breaks_the_access_line(log, app):
+    client = webtest.TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    client.get("/x%0aforged%22", headers={"User-Agent": 'a"b\x1b[31m'}, status=404)
+    lines = log.read_text().splitlines()
+    assert "forged" in lines[-1]
+    assert lines[-1].count('"') == 4
+
+
+def test_a_fault_in_the_program_is_a_500_without_internals_and_logged(log, app, monkeypatch):
+    monkeypatch.setattr(app.site.authenticator, "actor", None)
+    client = webtest.TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    answer = client.get("/simple/", status=500)
+    assert answer.text == "The server has a fault; its log says more.\n"
+    assert "TypeError" in log.read_text()
