@@ -41,7 +41,7 @@ from archives_made import metadata_text, wheel_bytes  # isort: skip
 MB = 1024 * 1024
 MANY_PROJECTS, MANY_FILES, FEW_FILES = 10_000, 1_000, 5
 UPLOADS, UPLOADERS, PER_PROJECT = 200, 4, 10  # tiny wheels, clients, wheels of one project
-SMALL = 9_500  # bytes in the small wheel, which has about 10 KB then
+SMALL = wheel_bytes("small", files={"small.bin": os.urandom(9_500)})  # about 10 KB
 BLOCK = 16 * MB  # of random bytes, repeated in the large wheel
 JSON = (  # as pip asks
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, "
@@ -131,14 +131,12 @@ class Reading:
     def __init__(self, peers: list[Peer], folder: Path, stack: ExitStack) -> None:
         spare = {f"project-{number:05}": 1 for number in range(MANY_PROJECTS - 3)}
         projects = {**spare, "few": FEW_FILES, "many": MANY_FILES}  # and the small wheel's
-        filename, content = wheel_bytes("small", files={"small.bin": os.urandom(SMALL)})
         sizes: dict[str, int] = {}
         self.addresses: dict[Peer, Address] = {}
         self.requests: dict[Peer, dict[Case, bytes]] = {}
         for peer in peers:
             _, address = started(peer, folder / f"{peer.NAME} reading", projects, stack)
-            ask(address, upload_request(peer, filename, "small", "1.0", content))
-            pages = peer.pages(filename, sizes)
+            pages = peer.pages(SMALL[0], sizes)
             self.addresses[peer], self.requests[peer] = address, {}
             for page in PAGES:
                 if page.key in pages:
@@ -171,7 +169,6 @@ class Writing:
         place = self.folder / f"{peer.NAME} writing"
         with ExitStack() as stack:
             running, address = started(peer, place, {}, stack)
-            stack.callback(shutil.rmtree, place)
             rate = load.once(address, tiny_uploads(peer, number), UPLOADERS)
             title = f"upload of {UPLOADS} tiny wheels, {UPLOADERS} clients"
             results.add(title, peer, **numbers(rate))
@@ -198,11 +195,18 @@ class Writing:
 def started(
     peer: Peer, place: Path, projects: Projects, stack: ExitStack
 ) -> tuple[Running, Address]:
-    """A server with these projects, which the stack stops."""
+    """A server with these projects and the small wheel, which the stack stops and removes.
+
+    It has checked the passwords once: of a server that runs for long that is no part of the cost.
+    """
     place.mkdir()
+    stack.callback(shutil.rmtree, place)
     peer.prepare(place, projects)
     running, address = peer.start(place)
     stack.callback(running.stop)
+    filename, content = SMALL
+    ask(address, upload_request(peer, filename, "small", "1.0", content))
+    ask(address, peer.get(peer.pages(filename, {})["wheel"], IDENTITY))
     return running, address
 
 

@@ -38,7 +38,8 @@ REQUIREMENTS = {  # tool -> what its environment has, the tool first
     "pdm": "pdm==2.29.3 hishel<2 unearth<0.19",  # it breaks with newer ones of these two
     "hatch": "hatch==1.18.2",
     "flit": "flit==4.2.0 pip",
-    "build": "build==1.6.1 setuptools hatchling poetry-core pdm-backend flit-core uv-build",
+    "build": "build==1.6.1 setuptools==84.2.1 hatchling==1.33.0 poetry-core==2.5.0 "
+    "pdm-backend==2.5.0 flit-core==4.2.0 uv-build==0.13.6",
 }
 MODULES = {"pip": "pip", "pip21": "pip", "build": "build"}  # run with -m, not as a script
 FOREIGN = re.compile(  # variables of the machine that would change what a tool does
@@ -53,11 +54,34 @@ OURS = {
     "UV_PYTHON": sys.executable,
     "UV_PYTHON_DOWNLOADS": "never",
     "PDM_CHECK_UPDATE": "0",
+    "POETRY_VIRTUALENVS_IN_PROJECT": "true",
     "FLIT_NO_NETWORK": "1",
     "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
     "PYTHONUTF8": "1",
     "NO_COLOR": "1",
     "COLUMNS": "1000",  # or twine breaks its lines
+}
+PROJECT = """[project]
+name = "app"
+version = "1.0"
+requires-python = ">=3.10"
+dependencies = {dependencies}
+[tool.poetry]
+package-mode = false
+[[tool.poetry.source]]
+name = "ours"
+url = "{url}"
+[tool.pdm]
+distribution = false
+[[tool.pdm.source]]
+name = "pypi"
+url = "{url}"
+"""
+LOCK = {"poetry": ("lock", "--regenerate"), "pdm": ("lock",), "uv": ("lock", "--upgrade")}
+INSTALL = {"poetry": ("install",), "pdm": ("sync",)}
+CREDENTIALS = {  # tool -> settings for user name and password
+    "poetry": (("http-basic.ours", "{0}", "{1}"),),
+    "pdm": (("pypi.username", "{0}"), ("pypi.password", "{1}")),
 }
 CLIENT_TIME = 120  # seconds that one run of a client may take
 START_TIME, STOP_TIME = 30, 30  # seconds
@@ -129,6 +153,32 @@ class Machine:
         )
         assert done.returncode == status, f"{tool} {arguments}: {done.returncode}\n{done.stdout}"
         return done.stdout
+
+    def install(self, tool: str, url: str, *arguments: object, status: int = 0) -> str:
+        """What pip, pip21 or uv prints when it installs into the folder ``installed``, anew."""
+        shutil.rmtree(self.work / "installed", ignore_errors=True)
+        words = ("pip", "install") if tool == "uv" else ("install", "--trusted-host", "127.0.0.1")
+        options = ("--target", self.work / "installed", "--index-url", url)
+        return self.run(tool, *words, *options, *arguments, status=status)
+
+    def installed(self, module: str) -> str:
+        """VERSION of a module that :meth:`install` or :meth:`lock_and_install` has installed."""
+        if (self.work / ".venv").exists():
+            return module_version(module, self.work / ".venv" / "bin" / "python")
+        return module_version(module, sys.executable, str(self.work / "installed"))
+
+    def project(self, tool: str, url: str, *dependencies: str, username: str = "") -> None:
+        """A project of poetry or pdm that depends on these, in ``work``."""
+        self.write("pyproject.toml", PROJECT.format(url=url, dependencies=[*dependencies]))
+        for words in CREDENTIALS[tool] if username else ():
+            setting = [word.format(username, PASSWORDS[username]) for word in words]
+            self.run(tool, "config", "--", *setting)
+
+    def lock_and_install(self, tool: str) -> None:
+        """Locks the project anew, and installs it into a new environment."""
+        shutil.rmtree(self.work / ".venv", ignore_errors=True)
+        self.run(tool, *LOCK[tool])
+        self.run(tool, *INSTALL[tool])
 
     def write(self, path: str, content: str | bytes) -> Path:
         """A file below ``work``."""
@@ -298,14 +348,11 @@ def with_credentials(url: str, username: str, password: str) -> str:
     return url.replace("://", f"://{username}:{quoted}@", 1)
 
 
-def module_version(folder: Path, module: str, python: object = sys.executable) -> str:
-    """VERSION of an installed module, when it is imported from the folder."""
+def module_version(module: str, python: object, path: str = "") -> str:
+    """VERSION of a module, as this Python imports it, with ``path`` as PYTHONPATH."""
     code = f"import {module}; print({module}.VERSION)"
-    done = subprocess.run(
-        [str(python), "-c", code],
-        env={**isolated(folder), "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-    )
+    environ = {**isolated(Path(os.devnull)), "PYTHONPATH": path}
+    command = [str(python), "-c", code]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

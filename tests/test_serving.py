@@ -1,0 +1,211 @@
+"""The server as a process: early refusals, keep-alive, many connections, and how it stops."""
+
+from __future__ import annotations
+
+import base64
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from archives_made import wheel_bytes
+from clients import ADMIN, PASSWORDS, Index
+from conftest import form_of
+
+CREDENTIALS = base64.b64encode(f"{ADMIN}:{PASSWORDS[ADMIN]}".encode()).decode()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """A running index that takes files of at most 64 MiB."""
+    index = Index(tmp_path_factory.mktemp("index"), "MAX_UPLOAD_SIZE = 64 * 1024**2")
+    yield index
+    assert index.stop() == 0
+    assert "Traceback" not in index.log.read_text()
+
+
+@pytest.fixture
+def own_index(tmp_path):
+    """A running index of the test's own; it is stopped in any case."""
+    index = Index(tmp_path, "SHUTDOWN_TIMEOUT = 20")
+    yield index
+    index.stop()
+
+
+def connect(index: Index) -> socket.socket:
+    """A connection to the server; nothing on it may take longer than 30 s."""
+    host, port = index.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def request(path: str, method: str = "GET", body: bytes = b"", **headers: str) -> bytes:
+    """The bytes of a request; a header's underscores are dashes."""
+    headers = {"Host": "localhost", "Content_Length": str(len(body)), **headers}
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode() + body
+
+
+def upload_request(**headers: str) -> bytes:
+    """The bytes of the upload of a small wheel by the admin."""
+    filename, body = wheel_bytes()
+    parts = [(f'name="{name}"', text.encode()) for name, text in form_of(filename, body).items()]
+    parts.append((f'name="content"; filename="{filename}"', body))
+    form = b"".join(
+        b"--b\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (head.encode(), content)
+        for head, content in parts
+    )
+    kind = "multipart/form-data; boundary=b"
+    headers = {"Authorization": f"Basic {CREDENTIALS}", "Content_Type": kind, **headers}
+    return request("/legacy/", "POST", form + b"--b--\r\n", **headers)
+
+
+def answer(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:
+    """Status line, headers and body of the next answer."""
+    with connection.makefile("rb") as stream:
+        status = stream.readline().decode().strip().partition(" ")[2]
+        headers = {}
+        while line := stream.readline().decode().strip():
+            name, _, value = line.partition(": ")
+            headers[name] = value
+        return status, headers, stream.read(int(headers.get("Content-Length", 0)))
+
+
+def test_two_requests_go_over_one_connection(index):
+    with connect(index) as connection:
+        for _ in range(2):
+            connection.sendall(request("/ping"))
+            assert answer(connection)[2] == b"pong"
+
+
+def test_a_body_without_credentials_is_read_and_refused_with_401(index):
+    with connect(index) as connection:
+        connection.sendall(request("/legacy/", "POST", b"x" * 50_000_000))
+        status, headers, body = answer(connection)
+        assert status.startswith("401 This needs a user name")
+        assert headers["Www-Authenticate"].startswith("Basic")
+        assert body
+
+
+def test_a_body_that_is_announced_too_large_is_refused_with_the_limit(index):
+    with connect(index) as connection:
+        headers = {"Authorization": f"Basic {CREDENTIALS}", "Expect": "100-continue"}
+        size = str(200 * 1024**2)
+        connection.sendall(request("/legacy/", "POST", Content_Length=size, **headers))
+        status, _, body = answer(connection)  # such a client waits before it sends the body
+        assert status.startswith("413 ")
+        assert str(64 * 1024**2).encode() in body
+
+
+def test_a_client_that_waits_for_100_continue_gets_it(index):
+    whole = upload_request(Expect="100-continue")
+    head, separator, body = whole.partition(b"\r\n\r\n")
+    with connect(index) as connection:
+        connection.sendall(head + separator)
+        assert answer(connection)[0] == "100 Continue"
+        connection.sendall(body)
+        assert answer(connection)[0] == "200 OK"
+
+
+def test_a_body_in_chunks_is_taken_and_its_refusal_too(index):
+    whole = upload_request(Content_Length="", Transfer_Encoding="chunked")
+    head, separator, body = whole.partition(b"\r\n\r\n")
+    chunked = b"".join(b"%x\r\n%s\r\n" % (1, body[i : i + 1]) for i in range(len(body)))
+    with connect(index) as connection:
+        connection.sendall(head + separator + chunked + b"0\r\n\r\n")
+        assert answer(connection)[0] == "200 OK"
+    without = re.sub(rb"Authorization: [^\r]+\r\n", b"", head)
+    with connect(index) as connection:
+        connection.sendall(without + separator + chunked + b"0\r\n\r\n")
+        assert answer(connection)[0].startswith("401 ")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        b"POST /legacy/ HTTP/1.1\r\nContent-Length: many\r\n\r\n",
+        b"POST /legacy/ HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_a_4xx_and_the_server_goes_on(index, raw):
+    with connect(index) as connection:
+        connection.sendall(raw)
+        assert answer(connection)[0].startswith("4")
+    assert index.get("/ping") == b"pong"
+
+
+def test_a_hundred_connections_at_once_are_all_served(index):
+    connections = [connect(index) for _ in range(100)]
+    for connection in connections:
+        connection.sendall(request("/simple/", Authorization=f"Basic {CREDENTIALS}"))
+    for connection in connections:
+        assert answer(connection)[0] == "200 OK"
+        connection.close()
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(index):
+    before = index.get("/simple/")
+    with connect(index) as connection:
+        connection.sendall(upload_request()[:-200])
+    assert index.get("/simple/") == before
+    folder = index.folder / "packages" / ".incoming"
+    assert list(folder.iterdir()) == []
+
+
+def test_sigterm_lets_a_half_sent_upload_come_to_its_end(own_index):
+    whole = upload_request()
+    with connect(own_index) as connection, connect(own_index) as idle:
+        connection.sendall(whole[:-100])
+        connection.sendall(b"")
+        idle.sendall(request("/ping"))
+        assert answer(idle)[2] == b"pong"  # by now the half of the upload has been read, too
+        own_index.process.send_signal(signal.SIGTERM)
+        assert idle.recv(1) == b""  # an idle connection is closed: the stop has begun
+        connection.sendall(whole[-100:])
+        status, headers, _ = answer(connection)
+        assert (status, headers["Connection"]) == ("200 OK", "close")
+    assert own_index.process.wait(20) == 0
+    assert "demo_pkg-1.0" in str(list((own_index.folder / "packages").rglob("*.whl")))
+
+
+def test_a_second_signal_does_not_wait(own_index):
+    with connect(own_index) as connection, connect(own_index) as idle:
+        connection.sendall(upload_request()[:-100])
+        idle.sendall(request("/ping"))
+        answer(idle)
+        own_index.process.send_signal(signal.SIGINT)
+        assert idle.recv(1) == b""
+        own_index.process.send_signal(signal.SIGINT)
+        assert own_index.process.wait(10) == 0
+    assert "Stopped before all requests" in own_index.log.read_text()
+
+
+def test_a_full_disk_is_507_with_a_sentence_and_the_server_goes_on(own_index):
+    resource.prlimit(own_index.process.pid, resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+    with connect(own_index) as connection:
+        headers = {"Authorization": f"Basic {CREDENTIALS}", "Content_Type": "multipart/form-data"}
+        connection.sendall(request("/legacy/", "POST", b"x" * 5_000_000, **headers))
+        status, _, body = answer(connection)
+        assert status.startswith("507 There is no room")
+        assert body
+    with connect(own_index) as connection:
+        connection.sendall(upload_request())
+        assert answer(connection)[0] == "200 OK"
+
+
+def test_an_address_in_use_is_one_sentence(index):
+    port = index.url.rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "extrapypi", "run", "--port", port],
+        cwd=index.empty,
+        env=index.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("extrapypi: Cannot listen on 127.0.0.1")
