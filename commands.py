@@ -285,6 +285,7 @@ def import_files(arguments: argparse.Namespace) -> int:
 
 def db_status(arguments: argparse.Namespace) -> int:
     """Lists the migrations: name, when applied. Exit status 1 when some are pending."""
+    load()
     rows = database.schema_status()
     for name, applied, known in rows:
         print(name, moment(applied) if applied else "pending", "" if known else "unknown here")
@@ -293,6 +294,7 @@ def db_status(arguments: argparse.Namespace) -> int:
 
 def db_upgrade(arguments: argparse.Namespace) -> None:
     """Brings the tables up to date."""
+    load()
     names = database.upgrade_schema()
     print(f"Applied {', '.join(names)}." if names else "The tables are up to date.")
 

@@ -82,8 +82,7 @@ def bind(url: str) -> None:
 
     :raises ConfigError: for a database whose driver is not installed, or a malformed URL.
     """
-    if database.obj is not None:
-        close()
+    close()
     scheme = url.partition("://")[0]
     try:
         database.initialize(
@@ -144,7 +143,9 @@ def pooling() -> dict[str, int]:
 
 
 def close() -> None:
-    """Closes this thread's connection; those of a pool are all closed."""
+    """Closes this thread's connection, if there is one, and all idle ones of a pool."""
+    if database.obj is None:
+        return
     if not database.is_closed():
         database.close()
     if hasattr(database.obj, "close_idle"):
