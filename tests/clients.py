@@ -79,9 +79,9 @@ url = "{url}"
 """
 LOCK = {"poetry": ("lock", "--regenerate"), "pdm": ("lock",), "uv": ("lock", "--upgrade")}
 INSTALL = {"poetry": ("install",), "pdm": ("sync",)}
-CREDENTIALS = {  # tool -> settings for user name and password
-    "poetry": (("http-basic.ours", "{0}", "{1}"),),
-    "pdm": (("pypi.username", "{0}"), ("pypi.password", "{1}")),
+CREDENTIALS = {  # tool -> its file for them, below the home directory, and the table in it
+    "poetry": (".config/pypoetry/auth.toml", "http-basic.ours"),
+    "pdm": (".config/pdm/config.toml", "pypi"),
 }
 CLIENT_TIME = 120  # seconds that one run of a client may take
 START_TIME, STOP_TIME = 30, 30  # seconds
@@ -101,7 +101,7 @@ def environment(tool: str) -> Path:
     requirements = REQUIREMENTS[tool].split()
     folder = ENVIRONMENTS / requirements[0].replace("==", "-")
     stamp = folder / "finished"
-    finished = f"{sys.version} {REQUIREMENTS[tool]}"
+    finished = f"{sys.version} {sys.prefix} {REQUIREMENTS[tool]}"
     ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
     with (ENVIRONMENTS / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another test run may be at it
@@ -109,7 +109,8 @@ def environment(tool: str) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             python = [sys.executable, "-m"]
             run_quietly(*python, "venv", "--without-pip", folder)
-            options = ("--quiet", "--python", folder / "bin" / "python")
+            # Compiled, because a tool may not be allowed to write what it has compiled.
+            options = ("--quiet", "--compile-bytecode", "--python", folder / "bin" / "python")
             run_quietly(*python, "uv", "pip", "install", *options, *requirements)
             stamp.write_text(finished)
     return folder
@@ -126,7 +127,12 @@ def isolated(home: Path) -> dict[str, str]:
     variables = {name: text for name, text in os.environ.items() if not FOREIGN.fullmatch(name)}
     folders = {"CONFIG": ".config", "CACHE": ".cache", "DATA": ".local/share", "STATE": ".state"}
     xdg = {f"XDG_{name}_HOME": str(home / folder) for name, folder in folders.items()}
-    return {**variables, **OURS, **xdg, "HOME": str(home)}
+    own = {
+        "HOME": str(home),
+        "POETRY_CONFIG_DIR": str(home / ".config" / "pypoetry"),
+        "PDM_CONFIG_FILE": str(home / ".config" / "pdm" / "config.toml"),
+    }
+    return {**variables, **OURS, **xdg, **own}
 
 
 class Machine:
@@ -170,9 +176,10 @@ class Machine:
     def project(self, tool: str, url: str, *dependencies: str, username: str = "") -> None:
         """A project of poetry or pdm that depends on these, in ``work``."""
         self.write("pyproject.toml", PROJECT.format(url=url, dependencies=[*dependencies]))
-        for words in CREDENTIALS[tool] if username else ():
-            setting = [word.format(username, PASSWORDS[username]) for word in words]
-            self.run(tool, "config", "--", *setting)
+        if username:
+            path, table = CREDENTIALS[tool]
+            values = f'username = "{username}"\npassword = "{PASSWORDS[username]}"\n'
+            self.write(self.home / path, f"[{table}]\n{values}")
 
     def lock_and_install(self, tool: str) -> None:
         """Locks the project anew, and installs it into a new environment."""
@@ -180,8 +187,8 @@ class Machine:
         self.run(tool, *LOCK[tool])
         self.run(tool, *INSTALL[tool])
 
-    def write(self, path: str, content: str | bytes) -> Path:
-        """A file below ``work``."""
+    def write(self, path: str | Path, content: str | bytes) -> Path:
+        """A file, below ``work`` unless the path is absolute."""
         file = self.work / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -194,8 +201,7 @@ class Machine:
     def netrc(self, username: str) -> None:
         """Credentials in ``~/.netrc``."""
         line = f"machine 127.0.0.1 login {username} password {PASSWORDS[username]}\n"
-        (self.home / ".netrc").write_text(line)
-        (self.home / ".netrc").chmod(0o600)
+        self.write(self.home / ".netrc", line).chmod(0o600)
 
 
 class Request(NamedTuple):
