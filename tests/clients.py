@@ -77,7 +77,7 @@ distribution = false
 name = "pypi"
 url = "{url}"
 """
-LOCK = {"poetry": ("lock", "--regenerate"), "pdm": ("lock",), "uv": ("lock", "--upgrade")}
+LOCK = {"poetry": ("lock", "--regenerate"), "pdm": ("lock",)}
 INSTALL = {"poetry": ("install",), "pdm": ("sync",)}
 CREDENTIALS = {  # tool -> its file for them, below the home directory, and the table in it
     "poetry": (".config/pypoetry/auth.toml", "http-basic.ours"),
@@ -253,9 +253,10 @@ class Index:
     def _announced(self) -> str:
         ready, _, _ = select.select([self.process.stdout], [], [], START_TIME)
         line = self.process.stdout.readline() if ready else ""
-        match = re.match(r"Serving on (\S+)", line)
-        assert match, f"{line}{self.log.read_text()}"
-        return match[1]
+        if not line.startswith("Serving on http"):
+            self.stop()
+            raise AssertionError(f"The server did not start: {line}{self.log.read_text()}")
+        return line.split()[2]
 
     def stop(self) -> int:
         """The exit status, after SIGTERM; a server that does not end is killed."""

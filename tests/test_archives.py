@@ -154,7 +154,9 @@ BAD_WHEELS = {
     "too many": (zip64_end(0xFFFF, 100_001), "100000 members"),
     "zip64 count": (zip64_end(2, 1), "end records"),
     "zip64 offset": (zip64_end(1, 1, 7), "end records"),
-    "member count": (GOOD[:-14] + b"\3\0\3\0" + GOOD[-10:], "number of members"),
+    "more members": (GOOD[:-14] + b"\5\0\5\0" + GOOD[-10:], "cut off"),
+    "damaged directory": (GOOD.replace(b"PK\1\2", b"PK\1\3", 1), "directory of the zip"),
+    "fewer members": (GOOD[:-14] + b"\3\0\3\0" + GOOD[-10:], "number of members"),
     "bomb": (wheel(("z", b"\0" * (65 * 2**20)), method=zipfile.ZIP_DEFLATED), "50 times"),
     "long METADATA": (
         zip_bytes({**PARTS, f"{INFO}/METADATA": b"x" * (MAX_METADATA + 1)}),
