@@ -82,7 +82,8 @@ class ErrorPlugin:
                 return callback(*args, **url)
             except ExtraPyPIError as error:
                 if error.status >= 500:
-                    log.error("%s %s: %s", request.method, request.path, error)
+                    cause = error.__cause__
+                    log.error("%s %s: %s (%r)", request.method, request.path, error, cause)
                 return as_http(error)
 
         return guarded

@@ -268,9 +268,7 @@ def delete(
         action = f"delete {'file' if filename else 'release' if version else 'project'}"
         what = {"version": releases[0].version if version else "", "filename": filename or ""}
         Journal.add(serial, actor, action, package=package.name, detail=one_line(reason), **what)
-    for file in files:
-        storage.delete_file(file.location)
-    storage.delete_package(package)
+    remove_stored(storage, package, files)
     return [file.filename for file in files]
 
 
@@ -285,6 +283,18 @@ def remove_rows(package: Package, releases: list[Release], files: list[File], se
         package.touch(serial)
     else:
         package.delete_instance()
+
+
+def remove_stored(storage: BaseStorage, package: Package, files: list[File]) -> None:
+    """Removes the bytes of deleted files, unless they have come back in the meantime.
+
+    It holds the writers' lock: an upload of the same bytes goes to the same place.
+    """
+    with writing():
+        for file in files:
+            if not File.select().where(File.filename == file.filename).exists():
+                storage.delete_file(file.location)
+        storage.delete_package(package)
 
 
 def set_status(actor: Actor, project: str, status: str, reason: str = "") -> None:
