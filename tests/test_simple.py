@@ -238,7 +238,7 @@ def test_representations_have_tags_of_their_own_and_the_same_content(demo, app):
         for encoding in ("gzip", "identity"):
             request = webtest.TestRequest.blank("/simple/demo-pkg/", accept=accept)
             request.accept_encoding = encoding
-            request.authorization = demo.authorization
+            request.environ["HTTP_AUTHORIZATION"] = demo.extra_environ["HTTP_AUTHORIZATION"]
             pages[accept, encoding] = request.get_response(app)
     assert len({page.headers["ETag"] for page in pages.values()}) == 4
     packed = pages["text/html", "gzip"]
