@@ -484,6 +484,11 @@ def tar_members(source: Gunzip) -> Iterator[TarMember]:
                 source.tally.add_name(member.name.encode("utf-8", "surrogateescape"))
                 yield member
         source.skip_to(start + -(-member.size // BLOCK) * BLOCK)
+    check_rest(source)
+
+
+def check_rest(source: Gunzip) -> None:
+    """Refuses what follows the last member but zeros; reads to the end, where the checksum is."""
     while rest := source.read(CHUNK):
         if rest.strip(b"\0"):
             raise InvalidUpload("Something follows the end of the tar archive.")

@@ -92,7 +92,7 @@ PASSWORDS = {
     DEVELOPER: "developer-secret",
     INSTALLER: "pip-secret@#:/%",  # has to be quoted in a URL
 }
-ACCESS = re.compile(r'\] \S+ (\S+) "(\S+) (\S+)" (\d{3}) \S+ [\d.]+ms "([^"]*)"$')
+ACCESS = re.compile(r'\] \S+ (\S+) "(\S+) (\S+)" (\d{3}) \S+ [\d.]+ms "[^"]*"$')
 
 
 @cache
@@ -211,7 +211,6 @@ class Request(NamedTuple):
     method: str
     path: str
     status: int
-    agent: str
 
 
 class Index:
@@ -289,9 +288,9 @@ class Index:
         with urllib.request.urlopen(self._request(path)) as answer:
             return answer.read()
 
-    def about(self, project: str, version: str = "") -> dict:
-        """PyPI's JSON document of a project, or of one release."""
-        return json.loads(self.get(f"/pypi/{project}/{f'{version}/' if version else ''}json"))
+    def about(self, project: str) -> dict:
+        """PyPI's JSON document of a project."""
+        return json.loads(self.get(f"/pypi/{project}/json"))
 
     def filenames(self, project: str) -> list[str]:
         """What the project's latest release has."""
@@ -346,7 +345,7 @@ def access_lines(log: str) -> list[Request]:
     """The requests in a piece of the log."""
     found = (ACCESS.search(line) for line in log.splitlines())
     lines = (match.groups() for match in found if match)
-    return [Request(user, method, path, int(code), by) for user, method, path, code, by in lines]
+    return [Request(user, method, path, int(code)) for user, method, path, code in lines]
 
 
 def with_credentials(url: str, username: str, password: str) -> str:
