@@ -41,6 +41,7 @@ ROUTES = (  # method, path, view, least role (None: everyone)
     ("GET", "/legacy", legacy.help_page, "installer"),
     ("GET", "/legacy/+simple/<project>/", simple.plain_page, "installer"),
     ("GET", "/legacy/+simple/<project>", simple.plain_page, "installer"),
+    ("GET", "/project/<project>/", legacy.project, "installer"),
     ("GET", "/legacy/<project>/", legacy.project, "installer"),
     ("GET", "/legacy/<project>", legacy.project, "installer"),
     ("GET", "/legacy/<project>/<version>/", legacy.project, "installer"),

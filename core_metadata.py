@@ -24,11 +24,14 @@ MAX_FIELDS = 10_000  # in the header of one file
 MAX_FIELD_NAMES = 200  # different ones: the email package takes fields x names steps
 MAX_VALUE = 4_096  # characters of a value that is parsed (requirement, specifiers, licence)
 MAX_SUMMARY = 512  # characters, as on pypi.org
+MAX_CONTENT_TYPE = 255  # characters
 MAX_LABEL = 32  # characters of a project URL's label, as on pypi.org
+LONGEST = {"name": 200, "version": 128, "requires_python": 255}  # characters, of the columns
 MAX_FAULTS = 20  # told in one answer
 MAX_SHOWN = 100  # characters of a value in a fault
 
-VERSIONS = ("1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6")  # 2.0 was withdrawn
+# 2.0 was withdrawn, but for years it is what wheels had.
+VERSIONS = ("1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6")
 FUTURE_VERSION = re.compile(r"2\.(?:[7-9]|[1-9][0-9]{1,2})", re.ASCII)
 # Case by hand: with IGNORECASE the Kelvin sign would be a "k".
 NAME = re.compile(r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9])\Z", re.ASCII)
@@ -164,7 +167,8 @@ class Fields:
         if number < (2, 4):
             values["license_files"] = []  # setuptools wrote them under 2.1, by other rules
         values["license_expression"] = licence(values["license_expression"], number)
-        if re.search(r"[\x00-\x1f\x7f]", values["description_content_type"]):
+        kind = values["description_content_type"]
+        if len(kind) > MAX_CONTENT_TYPE or re.search(r"[\x00-\x1f\x7f]", kind):
             values["description_content_type"] = ""
         return values
 
@@ -203,6 +207,9 @@ def nul_faults(values: dict) -> Iterator[str]:
 
 def value_faults(values: dict) -> Iterator[str]:
     """What is wrong with the fields that have a syntax."""
+    for field, most in LONGEST.items():
+        if len(values[field]) > most:
+            yield refused(field, values[field], f"{most} characters at most")
     for field in ("requires_python", "license_expression"):
         if values[field] and not accepted(field, values[field]):
             yield refused(field, values[field], RULES[field])

@@ -74,10 +74,10 @@ def is_known(distribution: Distribution, sha256: str) -> bool:
 
     :raises FileExists: when another one of its name is.
     """
-    file = File.get_or_none(File.filename == distribution.filename)
-    if file is not None and file.sha256 != sha256:
+    taken = File.select(File.sha256).where(File.filename == distribution.filename).scalar()
+    if taken not in (None, sha256):
         raise FileExists(distribution.filename)
-    return file is not None
+    return taken is not None
 
 
 def check_may_add(actor: Actor, package: Package | None, distribution: Distribution) -> None:
@@ -117,18 +117,14 @@ def get_release(package: Package, distribution: Distribution) -> Release:
 
     The newest file's fields win, but what it leaves empty does not erase an older file's.
     """
-    release, _ = Release.get_or_create(
-        package=package,
-        canonical_version=distribution.canonical_version,
-        defaults={"version": distribution.metadata.version},
-    )
-    skipped = ("metadata_version", "name", "version")
+    key = {"package": package, "canonical_version": distribution.canonical_version}
+    release = Release.get_or_none(**key) or Release(**key, version=distribution.metadata.version)
     for field, value in asdict(distribution.metadata).items():
-        if value and field not in skipped:
+        if value and field not in ("metadata_version", "name", "version"):
             setattr(release, field, value)
     release.updated_at = utcnow()
     release.save()
-    if package.latest_release == release and release.summary:
+    if release.summary != package.summary and release.id == package.latest_release_id:
         package.summary = release.summary
         package.save(only=["summary"])
     if distribution.packagetype != "sdist" or not release.dependencies.exists():
@@ -142,10 +138,10 @@ def set_dependencies(release: Release, requires_dist: list[str]) -> None:
     for requirement in map(Requirement, requires_dist):
         Dependency.create(
             release=release,
-            normalized_name=canonicalize_name(requirement.name),
+            normalized_name=canonicalize_name(requirement.name)[:200],
             specifier=f"@ {requirement.url}" if requirement.url else str(requirement.specifier),
             marker=str(requirement.marker or ""),
-            extra=extra_of(requirement),
+            extra=extra_of(requirement)[:200],
         )
 
 

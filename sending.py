@@ -15,7 +15,7 @@ from urllib.parse import quote
 from bottle import HTTPResponse, request
 
 from extrapypi.errors import StorageError
-from extrapypi.models import File
+from extrapypi.models import ServedFile
 
 CHUNK = 256 * 1024  # bytes read at once
 YEAR = 31536000  # seconds
@@ -28,7 +28,7 @@ def cache_control(anonymous_read: bool) -> str:
 
 
 def send_file(
-    file: File, path: Path, headers: dict[str, str], sendfile: str | None
+    file: ServedFile, path: Path, headers: dict[str, str], sendfile: str | None
 ) -> HTTPResponse:
     """The answer with the file's bytes, for the request at hand.
 
@@ -67,7 +67,7 @@ def send_file(
     return HTTPResponse(body(path, start, stop - start, file.size), status, headers)
 
 
-def is_known(file: File, etag: str) -> bool:
+def is_known(file: ServedFile, etag: str) -> bool:
     """Whether the request's conditions say that the client has these bytes."""
     known = request.get_header("If-None-Match")
     if known is not None:
@@ -106,7 +106,7 @@ def parsed_date(text: str | None):
     return moment if moment and moment.tzinfo else None
 
 
-def handed_over(file: File, path: Path, sendfile: str) -> dict[str, str]:
+def handed_over(file: ServedFile, path: Path, sendfile: str) -> dict[str, str]:
     """The headers with which nginx or Apache sends the file in our place."""
     if sendfile == "nginx":
         return {"X-Accel-Redirect": "/_extrapypi_files/" + quote(file.location)}

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from packaging.metadata import RawMetadata, parse_email
 
 from extrapypi.errors import ConfigError, NoRoom, StorageError
-from extrapypi.models import File, Package, Release
+from extrapypi.models import Package
 
 GROUP = "extrapypi.storage"
 SIDECAR = ".metadata"  # suffix of the core metadata beside a file, as in its URL (PEP 658)
@@ -47,6 +47,7 @@ class Incoming:
         self.size = 0
         self.filename = ""
         self.metadata: bytes | None = None
+        self._hashing: list[Future] = []
         self._hashes = {
             "md5": hashlib.md5(usedforsecurity=False),
             "sha256": hashlib.sha256(),
@@ -54,20 +55,20 @@ class Incoming:
         }
 
     def write(self, chunk: bytes) -> None:
-        """Adds the bytes.
+        """Adds the bytes; a large chunk is hashed in threads while the next one comes in.
 
         :raises NoRoom: when the disk is full.
         """
+        wait(self._hashing)
         updates = [each.update for each in self._hashes.values()]
-        running = [hashers.submit(u, chunk) for u in updates] if len(chunk) >= THREADED else []
-        try:
-            with storage_errors():
-                self.stream.write(chunk)
-        finally:
-            wait(running)
-        if not running:
+        if len(chunk) >= THREADED:
+            self._hashing = [hashers.submit(update, chunk) for update in updates]
+        else:
+            self._hashing = []
             for update in updates:
                 update(chunk)
+        with storage_errors():
+            self.stream.write(chunk)
         self.size += len(chunk)
 
     def finish(self) -> None:
@@ -79,6 +80,7 @@ class Incoming:
     @property
     def digests(self) -> dict[str, str]:
         """The digests of what was written so far."""
+        wait(self._hashing)
         return {name: each.hexdigest() for name, each in self._hashes.items()}
 
     @property
@@ -126,21 +128,18 @@ class BaseStorage:
         """Removes a file and its metadata, after the commit; what is absent is no error."""
         raise NotImplementedError
 
-    def delete_release(self, package: Package, version: str) -> None:
-        """Removes what belongs to a release besides its files; may do nothing."""
-
     def delete_package(self, package: Package) -> None:
         """Removes the project's place, when it is empty; may do nothing."""
 
-    def get_files(self, package: Package, release: Release | None = None) -> list[str]:
-        """The names of the files of the project, or of one release, that are stored."""
+    def get_files(self, package: Package) -> list[str]:
+        """The names of the project's files that are stored."""
         raise NotImplementedError
 
-    def get_file(self, package: Package, file: File, release: Release | None = None) -> Path:
-        """Where the file can be read; its core metadata is at :meth:`get_metadata`."""
+    def get_file(self, location: str) -> Path:
+        """Where the file can be read."""
         raise NotImplementedError
 
-    def get_metadata(self, file: File) -> bytes:
+    def get_metadata(self, location: str) -> bytes:
         """The core metadata that was stored beside the file."""
         raise NotImplementedError
 
@@ -224,20 +223,17 @@ class LocalStorage(BaseStorage):
         with suppress(OSError):  # not empty: something that is not ours lies there
             (self.root / package.normalized_name).rmdir()
 
-    def get_files(self, package: Package, release: Release | None = None) -> list[str]:
-        if release is not None:
-            names = [file.filename for file in release.files]
-            return [name for name in names if (self.root / package.normalized_name / name).exists()]
+    def get_files(self, package: Package) -> list[str]:
         prefix = f"{package.normalized_name}/"
         stored = [location for location, _ in self.stored() if location.startswith(prefix)]
         return [name.removeprefix(prefix) for name in stored if not name.endswith(SIDECAR)]
 
-    def get_file(self, package: Package, file: File, release: Release | None = None) -> Path:
-        return self.root / file.location
+    def get_file(self, location: str) -> Path:
+        return self.root / location
 
-    def get_metadata(self, file: File) -> bytes:
+    def get_metadata(self, location: str) -> bytes:
         with storage_errors():
-            return (self.root / (file.location + SIDECAR)).read_bytes()
+            return (self.root / (location + SIDECAR)).read_bytes()
 
     def get_releases_metadata(self) -> Iterator[tuple[str, RawMetadata]]:
         for location, _ in self.stored():

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from extrapypi import distributions, packages
 from extrapypi.auth import Actor
 from extrapypi.errors import ExtraPyPIError, InvalidInput, NoRoom
-from extrapypi.models import File, Package, Release
+from extrapypi.models import File
 from extrapypi.storage import SIDECAR, BaseStorage
 
 CHUNK = 1024 * 1024  # bytes read at once
@@ -93,7 +93,7 @@ def remove_if_moved(storage: BaseStorage, path: Path) -> None:
     path = path.absolute()
     if any(path.is_relative_to(Path(folder).absolute()) for folder in storage.folders):
         file = File.named(path.name)
-        if storage.get_file(file.release.package, file).absolute() != path:
+        if storage.get_file(file.location).absolute() != path:
             path.unlink()
 
 
@@ -104,7 +104,7 @@ def check(storage: BaseStorage, deep: bool = False) -> Iterator[str]:
     """
     stored = dict(storage.stored())
     expected = set()
-    for file in File.select(File, Release, Package).join(Release).join(Package).iterator():
+    for file in File.select().iterator():
         expected |= {file.location, file.location + SIDECAR}
         if file.location not in stored:
             yield f"missing: {file.filename} is on the index but not in the storage."
@@ -122,12 +122,12 @@ def check(storage: BaseStorage, deep: bool = False) -> Iterator[str]:
 def check_digests(storage: BaseStorage, file: File) -> Iterator[str]:
     """One line for each digest that is not the listed one."""
     digest = hashlib.sha256()
-    with storage.get_file(file.release.package, file).open("rb") as stream:
+    with storage.get_file(file.location).open("rb") as stream:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
     if digest.hexdigest() != file.sha256:
         yield f"digest: {file.filename} has other bytes in the storage than listed."
     if file.metadata_sha256:
-        found = hashlib.sha256(storage.get_metadata(file)).hexdigest()
+        found = hashlib.sha256(storage.get_metadata(file.location)).hexdigest()
         if found != file.metadata_sha256:
             yield f"digest: the core metadata of {file.filename} is not the listed one."

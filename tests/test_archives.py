@@ -290,6 +290,7 @@ BAD_SDISTS = {
     "bad CRC": (PLAIN[:-8] + b"abcd" + PLAIN[-4:], "no sound tar.gz"),
     "data after": (PLAIN + b"x", "follows the gzip data"),
     "two gzip members": (PLAIN + PLAIN, "follows the gzip data"),
+    "data after zeros": (PLAIN + bytes(600_000) + b"x", "follows the gzip data"),
     "zip too": (PLAIN + GOOD, "zip archive too"),
     "data after the end": (tar(tail=b"\0" * 1024 + b"x" * 512), "follows the end"),
     "cut off member": (tar(tail=header(b"0", 9999)), "cut off"),
@@ -471,3 +472,9 @@ def test_an_error_of_the_disk_is_no_fault_of_the_upload():
     for read, name in ((wheel_parts, ()), (sdist_pkg_info, ("a-1.tar.gz",))):
         with pytest.raises(OSError, match="disk"):
             read(Broken(GOOD), *name)
+
+
+def test_zeros_after_the_gzip_data_and_directories_named_twice_are_taken():
+    directory = special(tarfile.DIRTYPE)
+    twice = tar(directory, directory)
+    assert sdist_pkg_info(io.BytesIO(twice + bytes(600_000)), "x.tar.gz")[0] == TOP.strip("/")

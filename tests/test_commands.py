@@ -75,7 +75,17 @@ def test_init_makes_an_admin_and_an_installer_and_may_be_repeated(ready):
 
 def test_init_takes_names_and_passwords(run, tmp_path):
     run("start", "--filename", tmp_path / "config.py")
-    run("init", "--user", "boss@home", "--password", "good enough", "--pip-user", "ci", "--pip-pwd", "x y z 1 2")
+    run(
+        "init",
+        "--user",
+        "boss@home",
+        "--password",
+        "good enough",
+        "--pip-user",
+        "ci",
+        "--pip-pwd",
+        "x y z 1 2",
+    )
     assert [user.default_password for user in User.select()] == [False, False]
 
 
@@ -103,7 +113,9 @@ def test_run_shows_no_sample_key_to_the_world(ready, tmp_path):
 
 def test_users_come_and_go(ready, monkeypatch):
     ready("create-user", "anna", "good enough", "anna@example.org", "--role", "developer")
-    assert re.search(r"^anna\tdeveloper\tactive\tanna@example.org\tnever$", ready("list-users"), re.M)
+    assert re.search(
+        r"^anna\tdeveloper\tactive\tanna@example.org\tnever$", ready("list-users"), re.M
+    )
     assert "There is a user ANNA" in ready("create-user", "ANNA", "good enough", "b@c", status=1)
     assert "8 to 128" in ready("create-user", "bob", "short", "b@c", status=1)
     monkeypatch.setattr("sys.stdin", io.StringIO("a secret from a pipe\n"))
@@ -114,7 +126,9 @@ def test_users_come_and_go(ready, monkeypatch):
 
 
 def test_a_token_is_shown_once_and_can_be_revoked(ready):
-    said = ready("token", "create", "admin", "--package", "Demo_Pkg", "--expires", "3", "--name", "ci")
+    said = ready(
+        "token", "create", "admin", "--package", "Demo_Pkg", "--expires", "3", "--name", "ci"
+    )
     secret = said.splitlines()[0]
     assert secret.startswith("xpypi_")
     assert Token.get().packages == ["demo-pkg"]

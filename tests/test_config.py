@@ -30,8 +30,8 @@ def written(tmp_path):
 
 def test_the_defaults_follow_base_dir(written, tmp_path):
     settings = written(f"BASE_DIR = {str(tmp_path)!r}")
-    assert settings.DATABASE_URL == f"sqlite:///{tmp_path}/extrapypi.db"
-    assert settings.STORAGE_PARAMS == {"packages_root": f"{tmp_path}/packages"}
+    assert f"sqlite:///{tmp_path}/extrapypi.db" == settings.DATABASE_URL
+    assert {"packages_root": f"{tmp_path}/packages"} == settings.STORAGE_PARAMS
     assert settings.HOST == "127.0.0.1"
 
 
@@ -44,8 +44,8 @@ def test_relative_paths_are_relative_to_the_file(written, tmp_path):
     settings = written(
         "DATABASE_URL = 'sqlite:///data/x.db'\nSTORAGE_PARAMS = {'packages_root': 'files'}"
     )
-    assert settings.DATABASE_URL == f"sqlite:///{tmp_path}/conf/data/x.db"
-    assert settings.STORAGE_PARAMS == {"packages_root": f"{tmp_path}/conf/files"}
+    assert f"sqlite:///{tmp_path}/conf/data/x.db" == settings.DATABASE_URL
+    assert {"packages_root": f"{tmp_path}/conf/files"} == settings.STORAGE_PARAMS
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_relative_paths_are_relative_to_the_file(written, tmp_path):
 )
 @pytest.mark.parametrize("name", ["DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_URI"])
 def test_database_urls_are_taken_under_old_names_and_with_drivers(written, name, url, expected):
-    assert written(f"{name} = {url!r}").DATABASE_URL == expected
+    assert expected == written(f"{name} = {url!r}").DATABASE_URL
 
 
 def test_settings_of_the_old_extensions_are_ignored_with_one_warning(written, caplog):

@@ -62,7 +62,7 @@ def test_every_field_is_read():
     )
 
 
-@pytest.mark.parametrize("version", "1.0 1.1 1.2 2.1 2.2 2.3 2.4 2.5 2.6".split())
+@pytest.mark.parametrize("version", "1.0 1.1 1.2 2.0 2.1 2.2 2.3 2.4 2.5 2.6".split())
 def test_each_metadata_version_is_taken(version):
     assert parse(metadata_text(metadata_version=version).encode()).metadata_version == version
 
@@ -73,7 +73,7 @@ def test_an_unknown_2x_is_taken_with_a_warning(caplog):
     assert "2.9" in caplog.text
 
 
-@pytest.mark.parametrize("version", ["0.9", "1.3", "2.0", "2.06", "3.0", "x", "2.1.1", "\u0662.1"])
+@pytest.mark.parametrize("version", ["0.9", "1.3", "2.06", "3.0", "x", "2.1.1", "\u0662.1"])
 def test_other_metadata_versions_are_refused(version):
     (fault,) = faults(metadata_text(metadata_version=version))
     assert fault.startswith(f"Metadata field Metadata-Version is {version!r}; it must be one of")
@@ -235,3 +235,17 @@ def test_whatever_the_bytes_are_there_is_metadata_or_a_refusal():
         except InvalidUpload as refusal:
             assert refusal.faults
     assert 100 < taken < 2_900
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("Name", "n" * 201),
+        ("Version", "1." + "0" * 127),
+        ("Requires-Python", ">=3," * 64 + ">=3"),
+    ],
+)
+def test_values_that_no_table_holds_are_refused(field, value):
+    fields = {"Metadata-Version": "2.1", "Name": "demo", "Version": "1.0", field: value}
+    with pytest.raises(InvalidUpload, match=f"{field} is .* characters at most"):
+        parse("".join(f"{name}: {text}\n" for name, text in fields.items()).encode())

@@ -26,10 +26,14 @@ def test_a_database_without_tables_is_refused_and_not_even_created(settings, tmp
 
 
 def test_an_older_and_a_newer_schema_are_refused_with_what_to_do(settings, tables):
-    database.database.execute_sql("INSERT INTO schema_migration (name, applied) VALUES ('9999', '')")
+    database.database.execute_sql(
+        "INSERT INTO schema_migration (name, applied) VALUES ('9999', '')"
+    )
     with pytest.raises(SchemaError, match="newer extrapypi"):
         create_app(settings)
-    database.database.execute_sql("UPDATE schema_migration SET name = '0000' WHERE name LIKE '0001%'")
+    database.database.execute_sql(
+        "UPDATE schema_migration SET name = '0000' WHERE name LIKE '0001%'"
+    )
     database.database.execute_sql("DELETE FROM schema_migration WHERE name = '9999'")
     database.database.execute_sql("UPDATE schema_migration SET name = '0001_x' WHERE name = '0000'")
     with pytest.raises(SchemaError):

@@ -66,7 +66,9 @@ def test_a_deleted_release_takes_its_files_and_nothing_else(demo, app, as_role):
 
 def test_deleting_the_last_files_one_by_one_removes_release_and_project(demo, app):
     for file in list(File.select()):
-        packages.delete(app.site.storage, COMMAND_LINE, "demo-pkg", file.release.version, file.filename)
+        packages.delete(
+            app.site.storage, COMMAND_LINE, "demo-pkg", file.release.version, file.filename
+        )
     assert counts() | {"UsedFilename": 0} == dict.fromkeys(counts(), 0)
     assert stored(app) == []
 

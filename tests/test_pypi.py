@@ -32,7 +32,11 @@ def client(as_role):
 def test_the_project_shows_its_latest_stable_release_and_all_files(client):
     page = client.get("/pypi/demo-pkg/json").json
     info = page["info"]
-    assert (info["name"], info["version"], info["summary"]) == ("demo-pkg", "1.0", "A demonstration")
+    assert (info["name"], info["version"], info["summary"]) == (
+        "demo-pkg",
+        "1.0",
+        "A demonstration",
+    )
     assert info["author"] == "Élodie"
     assert info["classifiers"] == ["Private :: Do Not Upload", "Programming Language :: Python"]
     assert info["project_urls"] == {"Source": "https://example.org/src"}

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from extrapypi.errors import ConfigError, NoRoom, StorageError
-from extrapypi.models import File, Package, Release
+from extrapypi.models import File, Package
 from extrapypi.storage import BaseStorage, Incoming, LocalStorage, get_store
 
 BODY = b"the bytes of a wheel" * 100
@@ -36,8 +36,7 @@ class StorageContract:
             storage.create_package(package)
             location = storage.create_release(package, incoming)
             incoming.discard()
-            release = Release(id=1, package=package, version="1.0")
-            return File(release=release, filename=filename, location=location, size=len(body))
+            return File(filename=filename, location=location, size=len(body))
 
         return store
 
@@ -58,8 +57,8 @@ class StorageContract:
 
     def test_a_stored_file_and_its_metadata_come_back(self, storage, package, store):
         file = store()
-        assert storage.get_file(package, file).read_bytes() == BODY
-        assert storage.get_metadata(file) == METADATA
+        assert storage.get_file(file.location).read_bytes() == BODY
+        assert storage.get_metadata(file.location) == METADATA
         assert storage.get_files(package) == [NAME]
         assert (file.location, len(BODY)) in list(storage.stored())
 
@@ -72,7 +71,7 @@ class StorageContract:
 
     def test_a_leftover_without_a_row_is_replaced(self, storage, package, store):
         store(body=b"left by a crash")
-        assert storage.get_file(package, store()).read_bytes() == BODY
+        assert storage.get_file(store().location).read_bytes() == BODY
 
     def test_deleting_takes_the_file_with_its_metadata_and_may_be_repeated(
         self, storage, package, store
@@ -82,7 +81,7 @@ class StorageContract:
             storage.delete_file(gone.location)
         assert storage.get_files(package) == [kept.filename]
         with pytest.raises(StorageError):
-            storage.get_metadata(gone)
+            storage.get_metadata(gone.location)
         storage.delete_package(package)
         assert storage.get_files(package) == [kept.filename]
         storage.delete_file(kept.location)

@@ -154,7 +154,8 @@ def test_actions_of_old_tools_are_gone(as_role, action):
         pytest.param(b"", "multipart/form-data", id="no boundary"),
         pytest.param(b"--b\r\n", "multipart/form-data; boundary=b", id="cut off"),
         pytest.param(
-            b'--b\r\nContent-Disposition: form-data; name="content"; filename="a-1.0.tar.gz"\r\n\r\nxx',
+            b"--b\r\nContent-Disposition: form-data; "
+            b'name="content"; filename="a-1.0.tar.gz"\r\n\r\nxx',
             "multipart/form-data; boundary=b",
             id="cut off in the file",
         ),
@@ -250,14 +251,12 @@ def test_what_clients_really_send_is_taken(as_role, changes):
 
 def test_the_file_may_come_first_in_the_form(as_role):
     filename, body = wheel_bytes()
+    heads = {f'content"; filename="{filename}': body}
+    heads |= {name: value.encode() for name, value in form_of(filename, body).items()}
     parts = [
-        f'--b\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n'.encode()
-        + body
+        b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s' % (head.encode(), content)
+        for head, content in heads.items()
     ]
-    for name, value in form_of(filename, body).items():
-        parts.append(
-            f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
-        )
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     as_role("developer").post("/legacy/", b"\r\n".join(parts) + b"\r\n--b--\r\n", kind, status=200)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from extrapypi.errors import Forbidden, NotFound
-from extrapypi.models import File
+from extrapypi.models import ServedFile
 from extrapypi.pages import Page
 from extrapypi.sending import cache_control, send_file
 from extrapypi.storage import SIDECAR
@@ -18,7 +18,7 @@ def download(site, actor, project, filename):
     if filename.endswith(SIDECAR):
         return metadata(site, actor, name, filename.removesuffix(SIDECAR))
     file = find(actor, name, filename)
-    path = site.storage.get_file(file.release.package, file)
+    path = site.storage.get_file(file.location)
     headers = {"Cache-Control": cache_control(site.config.ANONYMOUS_READ)}
     return send_file(file, path, headers, site.config.SENDFILE)
 
@@ -35,23 +35,22 @@ def metadata(site, actor, name: str, filename: str):
     }
 
     def page() -> Page:
-        return Page(site.storage.get_metadata(file), "text/plain", headers)
+        return Page(site.storage.get_metadata(file.location), "text/plain", headers)
 
     key = ("metadata", file.metadata_sha256)
     return site.pages.get(key, actor.serial, lambda: 0, page).answer()
 
 
-def find(actor, name: str, filename: str) -> File:
+def find(actor, name: str, filename: str) -> ServedFile:
     """The file of this name, in this project.
 
     :raises NotFound: when there is none, or it is in another project.
     :raises Forbidden: for a project in quarantine, which offers no files (PEP 792).
     """
-    file = File.named(filename)
-    package = file.release.package
-    if package.normalized_name != name:
+    file = ServedFile.named(filename)
+    if file.project != name:
         raise NotFound(f"There is no file {filename} in the project {name}.")
     actor.check_package(name)
-    if package.status == "quarantined":
-        raise Forbidden(f"The project {package.name} is in quarantine: {package.status_reason}")
+    if file.status == "quarantined":
+        raise Forbidden(f"The project {name} is in quarantine: {file.status_reason}")
     return file

@@ -14,5 +14,5 @@ def help_page(site, actor):
 
 
 def project(site, actor, project, version=None):
-    """GET /legacy/<project>/ and /legacy/<project>/<version>/: to the project's page"""
+    """GET /legacy/<project>/, /legacy/<project>/<version>/ and (flit) /project/<project>/"""
     return redirect(f"/simple/{normalized(project)}/")
