@@ -70,7 +70,7 @@ def test_files_that_lie_in_the_storage_are_registered_and_moved_to_their_place(a
 
 
 def test_a_folder_that_is_not_there_is_named(app, tmp_path):
-    with pytest.raises(InvalidInput, match="no folder .*nothing"):
+    with pytest.raises(InvalidInput, match=r"no folder .*nothing"):
         transfer.import_folders(app.site.storage, COMMAND_LINE, [tmp_path / "nothing"], quiet=True)
 
 
