@@ -21,6 +21,8 @@ log = logging.getLogger("extrapypi")
 
 REALM = "extrapypi"
 LONGEST_REASON = 200  # characters
+CHUNK = 256 * 1024  # bytes read at once
+MOST_DRAINED = 256 * 1024**2  # bytes of a refused body that are read
 
 
 def reason_phrase(message: str) -> str:
@@ -69,6 +71,14 @@ def as_http(error: ExtraPyPIError) -> HTTPResponse:
     return HTTPResponse(body, status, headers)
 
 
+def drain() -> None:
+    """Reads the rest of the body, up to a limit: a client that still sends when the connection
+    is closed gets a reset, and its user never sees the answer."""
+    left, stream = min(request.content_length, MOST_DRAINED), request.environ["wsgi.input"]
+    while left > 0 and (chunk := stream.read(min(CHUNK, left))):
+        left -= len(chunk)
+
+
 class ErrorPlugin:
     """Bottle plugin: an error of ours becomes its answer; Bottle itself catches all others."""
 
@@ -84,6 +94,7 @@ class ErrorPlugin:
                 if error.status >= 500:
                     cause = error.__cause__
                     log.error("%s %s: %s (%r)", request.method, request.path, error, cause)
+                drain()
                 return as_http(error)
 
         return guarded

@@ -5,6 +5,7 @@ No request writes: one background thread does, every few seconds and when it is 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from typing import Any
@@ -41,6 +42,7 @@ class LastSeen:
                 if self.thread is None and not self.stopping.is_set():
                     self.thread = threading.Thread(target=self._run, daemon=True, name="lastseen")
                     self.thread.start()
+                    atexit.register(self.stop)  # servers other than ours do not say goodbye
 
     def _run(self) -> None:
         while not self.stopping.wait(INTERVAL):
@@ -65,6 +67,7 @@ class LastSeen:
 
     def stop(self) -> None:
         """Ends the thread and writes the rest."""
+        atexit.unregister(self.stop)
         self.stopping.set()
         if self.thread is not None:
             self.thread.join()

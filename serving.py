@@ -19,7 +19,7 @@ from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 
-from extrapypi.answers import error_answer
+from extrapypi.answers import MOST_DRAINED, error_answer
 from extrapypi.errors import ConfigError, ExtraPyPIError, NoRoom, NotLoggedIn, TooLarge
 from extrapypi.forms import OVERHEAD
 from extrapypi.gateway import Gateway
@@ -29,7 +29,6 @@ log = logging.getLogger("extrapypi")
 
 RECEIVE = 256 * 1024  # bytes read from a socket at once; waitress's own 8 KiB is slow for files
 SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
-MOST_DRAINED = 256 * 1024**2  # bytes of a refused body that are read, so that the answer is seen
 RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 CONNECTIONS = 500  # at once; uv alone opens 80
 BACKLOG = 1024  # connections that wait to be accepted

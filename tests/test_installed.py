@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -183,6 +184,12 @@ def test_other_servers_serve_it(command, built, install, hostile, tmp_path):
         manager.add_password(None, match[0], "pip", "pip")
         opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(manager))
         assert b"Simple index" in opener.open(match[0] + "/simple/").read()
+        post = urllib.request.Request(match[0] + "/legacy/", b"x" * 20_000_000)
+        post.add_header("Authorization", "Basic bm9ib2R5Ondyb25n")
+        with pytest.raises(urllib.error.HTTPError, match="User name or password is wrong"):
+            urllib.request.urlopen(
+                post
+            )  # the body was read, or the connection would have been reset
     finally:
         process.terminate()
         process.wait(30)
