@@ -26,6 +26,7 @@ def log(tmp_path):
     yield tmp_path / "log"
     for name in (None, "extrapypi", "extrapypi.access", "peewee.migrations"):
         logger = logging.getLogger(name)
+        logger.propagate = True
         for handler in logger.handlers[:]:
             if isinstance(handler, logging.FileHandler):
                 logger.removeHandler(handler)

@@ -10,6 +10,7 @@ import pytest
 from archives_made import sdist_bytes, wheel_bytes
 from conftest import as_user, counts, form_of, stored, upload
 
+from extrapypi import database
 from extrapypi.models import File, Journal, Maintainer, Package, Release, Serial
 
 NOTHING = {"Package": 0, "Release": 0, "File": 0, "UsedFilename": 0, "Dependency": 0}
@@ -330,6 +331,7 @@ def test_of_twenty_uploads_of_one_name_exactly_one_wins(app):
         client = as_user(app, "developer", "secret of developer")
         filename, body = wheel_bytes(description=f"number {number}")
         answers.append((upload(client, filename, body, status="*").status_int, body))
+        database.close()  # SQLite's connections are one a thread
 
     threads = [threading.Thread(target=send, args=(number,)) for number in range(20)]
     for thread in threads:
