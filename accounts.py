@@ -17,7 +17,6 @@ from extrapypi.database import utcnow
 from extrapypi.errors import InvalidInput, NotFound
 from extrapypi.models import NAME, ROLES, Journal, Token, User, writing
 
-DEFAULT_PASSWORDS = ("admin", "pip")  # those that `init` documents
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -40,7 +39,7 @@ def create_user(
     with writing() as serial:
         key, email_key = username.casefold(), email.casefold()
         if User.select().where(User.username_key == key).exists():
-            raise InvalidInput(f"There is a user {username} already.")
+            raise InvalidInput(f"There is a user {username} already, in this or another case.")
         if User.select().where(User.email_key == email_key).exists():
             raise InvalidInput(f"There is a user with the e-mail address {email} already.")
         user = User.create(
@@ -62,7 +61,7 @@ def check_username(username: str) -> None:
     :raises InvalidInput: with the rule that it breaks. A colon would end the name in HTTP Basic;
         names that begin with two underscores are for tokens.
     """
-    if not 1 <= len(username) <= 128:
+    if not 1 <= len(username) <= len(username.casefold()) <= 128:
         raise InvalidInput(f"A user name has 1 to 128 characters; this one has {len(username)}.")
     if ":" in username or UNPRINTABLE.search(username) or username != username.strip():
         raise InvalidInput(
@@ -74,7 +73,7 @@ def check_username(username: str) -> None:
 
 def check_email(email: str) -> None:
     """Nothing, when it looks like an address; else InvalidInput."""
-    if len(email) > 254 or not EMAIL.fullmatch(email) or UNPRINTABLE.search(email):
+    if len(email.casefold()) > 254 or not EMAIL.fullmatch(email) or UNPRINTABLE.search(email):
         raise InvalidInput(f"{email!r} is no e-mail address.")
 
 

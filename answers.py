@@ -11,11 +11,12 @@ import http
 import json
 import logging
 from collections.abc import Callable
+from urllib.parse import quote
 
 from bottle import HTTPError, HTTPResponse, request
 
 from extrapypi.errors import ExtraPyPIError, NotLoggedIn
-from extrapypi.pages import parse_accept
+from extrapypi.pages import header, parse_accept
 
 log = logging.getLogger("extrapypi")
 
@@ -67,7 +68,7 @@ def prefers_json(accept: str) -> bool:
 
 def as_http(error: ExtraPyPIError) -> HTTPResponse:
     """The error as Bottle's answer to the request at hand."""
-    status, headers, body = error_answer(error, request.method, request.get_header("Accept", ""))
+    status, headers, body = error_answer(error, request.method, header("Accept"))
     return HTTPResponse(body, status, headers)
 
 
@@ -105,8 +106,8 @@ def bottle_error(debug: bool) -> Callable[[HTTPError], HTTPResponse]:
 
     def answer(error: HTTPError) -> HTTPResponse:
         sentence = {
-            404: f"There is no page {request.path}.",
-            405: f"{request.method} is not possible at {request.path}.",
+            404: f"There is no page {quote(request.path)}.",
+            405: f"{request.method} is not possible at {quote(request.path)}.",
             500: "The server has a fault; its log says more.",
         }.get(error.status_code, http.HTTPStatus(error.status_code).phrase)
         if debug and error.traceback:
@@ -115,7 +116,8 @@ def bottle_error(debug: bool) -> Callable[[HTTPError], HTTPResponse]:
         ours.status = error.status_code
         response = as_http(ours)
         if error.status_code == 405:
-            response.set_header("Allow", error.get_header("Allow", "").replace("GET", "GET, HEAD"))
+            allowed = error.get_header("Allow", "").replace("GET", "GET,HEAD")
+            response.set_header("Allow", ", ".join(allowed.split(",")))
         return response
 
     return answer

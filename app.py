@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging.config
 from typing import Any
 
 import bottle
@@ -73,10 +72,13 @@ def create_app(config: Any = None) -> Gateway:
     :raises SchemaError: for a database without tables, or with those of another version.
     """
     config = settings.load(config)
-    logging.config.dictConfig(config.LOGGING_CONFIG)
+    config.start_logging()
     database.bind(config.DATABASE_URL)
-    with database.connection():
-        database.schema_is_current()
+    try:
+        with database.connection():
+            database.schema_is_current()
+    finally:
+        database.close()  # a server may fork now, and processes must not share a connection
     served = Site(config)
     served.storage.sweep()
     application = bottle.Bottle()

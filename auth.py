@@ -17,7 +17,7 @@ from bottle import request
 
 from extrapypi import passwords
 from extrapypi.config import Config
-from extrapypi.database import connection, database, utcnow
+from extrapypi.database import connection, database, fetch, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
 from extrapypi.lastseen import LastSeen
 from extrapypi.models import ROLES, Failure, Token
@@ -28,6 +28,8 @@ TOKEN_PREFIX = "xpypi_"  # fixed, so that scanners for leaked secrets can know i
 TOKEN_USER = "__token__"
 WINDOW = timedelta(minutes=5)  # in which failures count
 PER_USER, PER_ADDRESS = 10, 100  # failures of one address: for one user name, in all
+WRONG = "User name or password is wrong."
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 KEPT_CREDENTIALS = 10_000  # that stand for a checked password, about 300 bytes each
 
 # One small query a request, by hand: a model would cost more than the rest of a kept page.
@@ -114,6 +116,8 @@ class Authenticator:
         if not header:
             return self._anonymous() if self.anonymous_read else None
         username, secret = parse_authorization(header)
+        if username.startswith(TOKEN_PREFIX):  # as in https://TOKEN@host/
+            username, secret = TOKEN_USER, username
         if username == TOKEN_USER or secret.startswith(TOKEN_PREFIX):
             actor = self._by_token(secret, environ)
         else:
@@ -122,14 +126,13 @@ class Authenticator:
         return actor
 
     def _anonymous(self) -> Actor:
-        serial = database.execute_sql("SELECT value FROM serial").fetchone()[0]
-        return Actor("", "installer", serial, scope="read")
+        return Actor("", "installer", *fetch("SELECT value FROM serial"), scope="read")
 
     def _by_password(self, username: str, password: str, environ: dict) -> Actor:
         # The digest can be no other user's: the name is in it, and a NUL is in neither.
         text = f"{username}\0{password}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, key=self.key, digest_size=32).digest()
-        key = "" if UNPRINTABLE.search(username) else username.casefold()[:255]
+        key = "" if UNPRINTABLE.search(username) else username.casefold()
         row = fetch(PASSWORD_SQL, key)
         serial, user_id, name, role, is_active, password_hash = row
         if not password_hash or self.kept.get(digest) != password_hash:
@@ -176,10 +179,6 @@ class Authenticator:
         )
 
 
-WRONG = "User name or password is wrong."
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
 def parse_authorization(header: str) -> tuple[str, str]:
     """User name and password of a Basic header; a Bearer's token as password of __token__.
 
@@ -202,11 +201,6 @@ def parse_authorization(header: str) -> tuple[str, str]:
     except (ValueError, binascii.Error):
         raise NotLoggedIn("The Authorization header is neither Basic nor Bearer.") from None
     return username, password
-
-
-def fetch(sql: str, value: str) -> tuple:
-    """The row of one of the queries above."""
-    return database.execute_sql(sql.replace("?", database.param), (value,)).fetchone()
 
 
 def source(environ: dict) -> dict[str, str]:

@@ -6,9 +6,13 @@ Errors go to stderr as one sentence, with exit status 1; wrong usage has 2.
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import peewee
 
 from extrapypi import __version__, commands, database
 from extrapypi.errors import ExtraPyPIError
@@ -32,10 +36,13 @@ def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, An
 
 
 class Command(NamedTuple):
-    """A command: its words, what it does, its arguments, whether it needs the tables."""
+    """A command: its words, what it does, its arguments, whether it needs the tables.
+
+    The function of one that does is called with the settings, too.
+    """
 
     words: str
-    function: Callable[[argparse.Namespace], int | None]
+    function: Callable[..., int | None]
     arguments: tuple = ()
     needs_tables: bool = True
 
@@ -60,9 +67,9 @@ COMMANDS = (
         commands.init,
         (
             argument("--user", default="admin", help="name of the admin (default: admin)"),
-            argument("--password", default="admin", help="their password (default: admin)"),
+            argument("--password", default="admin", help="their password (default: admin; - asks)"),
             argument("--pip-user", default="pip", help="name of the installer (default: pip)"),
-            argument("--pip-pwd", default="pip", help="their password (default: pip)"),
+            argument("--pip-pwd", default="pip", help="their password (default: pip; - asks)"),
         ),
         needs_tables=False,
     ),
@@ -135,7 +142,7 @@ COMMANDS = (
     Command(
         "status",
         commands.status,
-        (PROJECT, argument("status", metavar="STATUS", help=", ".join(STATUSES)), REASON),
+        (PROJECT, argument("status", choices=STATUSES), REASON),
     ),
     Command(
         "import",
@@ -153,6 +160,7 @@ COMMANDS = (
         (argument("--deep", action="store_true", help="read every file and compare digests"),),
     ),
 )
+UNTOLD = (peewee.PeeweeException,)  # causes of which our own error says too little
 GROUPS = {"token": "keys for programs: create, list, revoke", "db": "the tables: status, upgrade"}
 
 
@@ -186,23 +194,43 @@ def add_command(parent: Any, name: str, command: Command) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may be no text
     arguments = parser().parse_args(argv)
     try:
-        return run(arguments.command, arguments) or 0
-    except ExtraPyPIError as error:
-        print(f"extrapypi: {error}", file=sys.stderr)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output went away
+        status = run(arguments.command, arguments) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read our output went away; nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, EOFError):
         print("extrapypi: interrupted.", file=sys.stderr)
+    except (ExtraPyPIError, peewee.PeeweeException, OSError) as error:
+        print(f"extrapypi: {explained(error)}", file=sys.stderr)
     return 1
+
+
+def explained(error: Exception) -> str:
+    """One line about what went wrong, with what the system or the database says of it."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'The system'}: {error.strerror or error}."
+    if isinstance(error, peewee.PeeweeException):
+        return f"The database cannot be used: {first_line(error)}."
+    cause = f" {first_line(error.__cause__)}." if isinstance(error.__cause__, UNTOLD) else ""
+    return f"{error}{cause}"
+
+
+def first_line(error: BaseException | None) -> str:
+    """The first line of an error's text."""
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def run(command: Command, arguments: argparse.Namespace) -> int | None:
     """Runs the command's function, with the database open when it needs tables."""
     if not command.needs_tables:
         return command.function(arguments)
-    commands.load()
+    settings = commands.load()
     with database.connection():
         database.schema_is_current()
-        return command.function(arguments)
+        return command.function(arguments, settings)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import logging
-import logging.config
 import secrets
+import socket
 import sys
 from pathlib import Path
+from pprint import pformat
+from urllib.parse import quote
 
-from extrapypi import accounts, config, database, models, packages, transfer
+from extrapypi import accounts, config, database, models, packages, passwords, transfer
 from extrapypi.app import create_app
 from extrapypi.auth import Actor
-from extrapypi.config import Config, Setting
+from extrapypi.config import Config, without_password
 from extrapypi.errors import ConfigError, InvalidInput
 from extrapypi.serving import Server
 from extrapypi.storage import get_store
@@ -43,42 +44,44 @@ def start(arguments: argparse.Namespace) -> None:
 def sample_configuration(folder: Path) -> str:
     """The text of a configuration that keeps everything in the folder."""
     set_here = {
-        "BASE_DIR": str(folder),
-        "DATABASE_URL": f"sqlite:///{folder / 'extrapypi.db'}",
-        "SECRET_KEY": secrets.token_urlsafe(48),
-        "STORAGE": "LocalStorage",
-        "STORAGE_PARAMS": {"packages_root": str(folder / "packages")},
+        "BASE_DIR": repr(str(folder)),
+        "DATABASE_URL": 'f"sqlite:///{BASE_DIR}/extrapypi.db"',
+        "SECRET_KEY": repr(secrets.token_urlsafe(48)),
+        "STORAGE": repr("LocalStorage"),
+        "STORAGE_PARAMS": '{"packages_root": f"{BASE_DIR}/packages"}',
     }
     lines = [
         "# The configuration of extrapypi: Python code, whose UPPERCASE names are settings.",
         "",
     ]
     for setting in config.DEFAULTS:
-        lines += setting_lines(setting, set_here)
+        default = f"{setting.name} = {pformat(setting.default, width=90)}".replace("\n", "\n# ")
+        own = setting.name in set_here
+        line = f"{setting.name} = {set_here[setting.name]}" if own else f"# {default}"
+        lines += [f"# {setting.meaning}", line, ""]
     return "\n".join(lines)
-
-
-def setting_lines(setting: Setting, set_here: dict) -> list[str]:
-    """What the sample configuration says of one setting."""
-    if setting.name in set_here:
-        line = f"{setting.name} = {set_here[setting.name]!r}"
-    elif setting.name == "LOGGING_CONFIG":
-        line = "# LOGGING_CONFIG = {...}"
-    else:
-        line = f"# {setting.name} = {setting.default!r}"
-    return [f"# {setting.meaning}", line, ""]
 
 
 def init(arguments: argparse.Namespace) -> None:
     """Creates or upgrades the tables, then an admin and a user for pip. Safe to run twice."""
     settings = load()
-    for name in database.upgrade_schema():
-        print(f"Applied the migration {name}.")
+    wanted = (
+        (arguments.user, asked(arguments.password), "admin", "admin"),
+        (arguments.pip_user, asked(arguments.pip_pwd), "installer", "pip"),
+    )
+    if arguments.user.casefold() == arguments.pip_user.casefold():
+        raise InvalidInput("The admin and the user for pip need names of their own.")
+    for username, password, _, documented in wanted:
+        accounts.check_username(username)
+        if password != documented:
+            passwords.check_new(password, username)
     get_store(settings.STORAGE, settings.STORAGE_PARAMS)
+    database.upgrade_schema()
     with database.connection():
-        first_user(arguments.user, arguments.password, "admin", arguments.password == "admin")
-        first_user(arguments.pip_user, arguments.pip_pwd, "installer", arguments.pip_pwd == "pip")
-    print("Ready. Start the server with: extrapypi run")
+        for username, password, role, documented in wanted:
+            first_user(username, password, role, password == documented)
+    where = without_password(settings.DATABASE_URL)
+    print(f"Ready: {where}, {settings.STORAGE}. Start the server with: extrapypi run")
 
 
 def first_user(username: str, password: str, role: str, default: bool) -> None:
@@ -86,7 +89,7 @@ def first_user(username: str, password: str, role: str, default: bool) -> None:
     if models.User.get_or_none(models.User.username_key == username.casefold()):
         print(f"The user {username} is there already and stays as it is.")
         return
-    email = f"{'-'.join(username.replace('@', '-').split())}@localhost"
+    email = f"{quote(username, safe='')}@localhost"
     accounts.create_user(COMMAND_LINE, username, password, email, role, default)
     print(f"Created the user {username}, role {role}.")
     if default:
@@ -102,31 +105,39 @@ def run(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is not None:
             setattr(settings, name.upper(), getattr(arguments, name))
     settings.check()
-    made = [] if settings.configured else set_up()
+    if not settings.configured:
+        set_up(settings)
     app = create_app(settings)
     refuse_open_door(settings)
     server = Server(app)
-    url = f"http://{settings.HOST}:{server.port}"
-    if made:
-        print(welcome(url.removeprefix("http://") + settings.URL_PREFIX, settings, *made))
-    print(f"Serving on {url}{settings.URL_PREFIX}/ (stop with Ctrl-C)", flush=True)
+    url = f"http://{address(settings.HOST)}:{server.port}{settings.URL_PREFIX}/"
+    print(f"Serving on {url} (stop with Ctrl-C)", flush=True)
     server.run()
 
 
-def set_up() -> list[str]:
-    """Creates tables and users where there are none; the random passwords of admin and pip."""
+def set_up(settings: Config) -> None:
+    """Creates tables and users where there are none, and says the passwords: this once."""
     database.upgrade_schema()
-    made = [secrets.token_hex(10), secrets.token_hex(10)]  # no dash that an option would have
+    admin, pip = secrets.token_hex(10), secrets.token_hex(10)  # no dash that options have
     with database.migrating():  # so that of two first starts only one creates them
         if models.User.select().exists():
-            return []
-        accounts.create_user(COMMAND_LINE, "admin", made[0], "admin@localhost", "admin")
-        accounts.create_user(COMMAND_LINE, "pip", made[1], "pip@localhost", "installer")
-    return made
+            return
+        accounts.create_user(COMMAND_LINE, "admin", admin, "admin@localhost", "admin")
+        accounts.create_user(COMMAND_LINE, "pip", pip, "pip@localhost", "installer")
+        # Said before the commit: who cannot be told the passwords gets no accounts.
+        print(welcome(settings, admin, pip), flush=True)
 
 
-def welcome(address: str, settings: Config, admin: str, pip: str) -> str:
+def address(host: str) -> str:
+    """The host as it stands in a URL; this machine's name for one that means all addresses."""
+    if host in ("0.0.0.0", "::", "*", ""):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def welcome(settings: Config, admin: str, pip: str) -> str:
     """What the first start says: the passwords, and lines that are ready to use."""
+    host = f"{address(settings.HOST)}:{settings.PORT or 'PORT'}{settings.URL_PREFIX}"
     return f"""\
 This is the first start: everything is kept below {settings.BASE_DIR}.
 Two users were created. Their passwords are shown only now; `extrapypi set-password` changes them.
@@ -135,17 +146,17 @@ Two users were created. Their passwords are shown only now; `extrapypi set-passw
   pip    {pip}   (may install)
 
 Install with:
-  pip install --extra-index-url http://pip:{pip}@{address}/simple/ PACKAGE
+  pip install --extra-index-url http://pip:{pip}@{host}/simple/ PACKAGE
 
 Publish with twine or uv:
-  twine upload --repository-url http://{address}/legacy/ -u admin -p {admin} dist/*
-  uv publish --publish-url http://{address}/legacy/ -u admin -p {admin} dist/*
+  twine upload --repository-url http://{host}/legacy/ -u admin -p {admin} dist/*
+  uv publish --publish-url http://{host}/legacy/ -u admin -p {admin} dist/*
 
 or put this into ~/.pypirc and say `twine upload -r extrapypi dist/*`:
   [distutils]
   index-servers = extrapypi
   [extrapypi]
-  repository = http://{address}/legacy/
+  repository = http://{host}/legacy/
   username = admin
   password = {admin}
 """
@@ -163,8 +174,8 @@ def refuse_open_door(settings: Config) -> None:
         names = [user.username for user in weak]
     if names:
         raise ConfigError(
-            f"{', '.join(names)} still has the documented password; before serving on "
-            f"{settings.HOST}, change it: extrapypi set-password {names[0]} -"
+            f"Documented passwords are still in place ({', '.join(names)}); before serving on "
+            f"{settings.HOST}, change them: extrapypi set-password {names[0]} -"
         )
     if settings.has_sample_key:
         raise ConfigError(
@@ -173,7 +184,7 @@ def refuse_open_door(settings: Config) -> None:
         )
 
 
-def create_user(arguments: argparse.Namespace) -> None:
+def create_user(arguments: argparse.Namespace, settings: Config) -> None:
     """Creates an account."""
     password = asked(arguments.password)
     accounts.create_user(
@@ -182,7 +193,7 @@ def create_user(arguments: argparse.Namespace) -> None:
     print(f"Created the user {arguments.username}, role {arguments.role}.")
 
 
-def set_password(arguments: argparse.Namespace) -> None:
+def set_password(arguments: argparse.Namespace, settings: Config) -> None:
     """Changes a password and ends the user's browser sessions."""
     accounts.set_password(COMMAND_LINE, arguments.username, asked(arguments.password))
     print(f"Changed the password of {arguments.username}.")
@@ -200,20 +211,20 @@ def asked(password: str) -> str:
     return password
 
 
-def list_users(arguments: argparse.Namespace) -> None:
+def list_users(arguments: argparse.Namespace, settings: Config) -> None:
     """Lists the accounts: name, role, state, e-mail address, last seen."""
     for user in models.User.select().order_by(models.User.username_key):
         state = "active" if user.is_active else "inactive"
         print(user.username, user.role, state, user.email, moment(user.last_login_at), sep="\t")
 
 
-def delete_user(arguments: argparse.Namespace) -> None:
+def delete_user(arguments: argparse.Namespace, settings: Config) -> None:
     """Deletes an account; its files stay."""
     accounts.delete_user(COMMAND_LINE, arguments.username)
     print(f"Deleted the user {arguments.username}.")
 
 
-def token_create(arguments: argparse.Namespace) -> None:
+def token_create(arguments: argparse.Namespace, settings: Config) -> None:
     """Creates a token and prints its secret, this once."""
     token, secret = accounts.create_token(
         COMMAND_LINE,
@@ -228,7 +239,7 @@ def token_create(arguments: argparse.Namespace) -> None:
     print(f"{what}. Use it as the password of the user __token__.", file=sys.stderr)
 
 
-def token_list(arguments: argparse.Namespace) -> None:
+def token_list(arguments: argparse.Namespace, settings: Config) -> None:
     """Lists the tokens: number, owner, name, scope, projects, state, last used."""
     for token in models.Token.select(models.Token, models.User).join(models.User):
         state = "revoked" if token.revoked_at else "usable" if token.is_usable else "expired"
@@ -237,13 +248,13 @@ def token_list(arguments: argparse.Namespace) -> None:
         print(token.id, token.user.username, token.name, token.scope, what, state, last, sep="\t")
 
 
-def token_revoke(arguments: argparse.Namespace) -> None:
+def token_revoke(arguments: argparse.Namespace, settings: Config) -> None:
     """Makes a token useless."""
     token = accounts.revoke_token(COMMAND_LINE, arguments.number)
     print(f"Revoked the token {token.id} ({token.name}).")
 
 
-def yank(arguments: argparse.Namespace) -> None:
+def yank(arguments: argparse.Namespace, settings: Config) -> None:
     """Yanks a release, so that only those who pin it get it, or takes that back."""
     names = packages.yank(
         COMMAND_LINE, arguments.project, arguments.version, arguments.reason, arguments.undo
@@ -251,12 +262,11 @@ def yank(arguments: argparse.Namespace) -> None:
     print("Un-yanked" if arguments.undo else "Yanked", ", ".join(names) + ".")
 
 
-def delete(arguments: argparse.Namespace) -> None:
+def delete(arguments: argparse.Namespace, settings: Config) -> None:
     """Deletes a project, a release or a file, for good."""
     what = " ".join(filter(None, (arguments.project, arguments.version, arguments.filename)))
-    if not arguments.yes and input(f"Delete {what} for good? Type yes: ") != "yes":
-        raise InvalidInput("Nothing was deleted.")
-    settings = config.load()
+    if not arguments.yes and not confirmed(f"Delete {what} for good? Type yes: "):
+        raise InvalidInput("Nothing was deleted; --yes does not ask.")
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     names = packages.delete(
         storage, COMMAND_LINE, arguments.project, arguments.version, arguments.filename
@@ -264,15 +274,23 @@ def delete(arguments: argparse.Namespace) -> None:
     print("Deleted", ", ".join(names) + ".")
 
 
-def status(arguments: argparse.Namespace) -> None:
+def confirmed(question: str) -> bool:
+    """Whether the question was answered with yes; without a terminal it is not."""
+    try:
+        return input(question) == "yes"
+    except EOFError:
+        print()
+        return False
+
+
+def status(arguments: argparse.Namespace, settings: Config) -> None:
     """Marks a project as active, archived, deprecated or quarantined."""
     packages.set_status(COMMAND_LINE, arguments.project, arguments.status, arguments.reason)
     print(f"{arguments.project} is now {arguments.status}.")
 
 
-def import_files(arguments: argparse.Namespace) -> int:
+def import_files(arguments: argparse.Namespace, settings: Config) -> int:
     """Registers distributions that lie in folders, or in the storage itself."""
-    settings = config.load()
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     user = models.User.named(arguments.user)
     actor = Actor(username=user.username, role=user.role, user_id=user.id)
@@ -299,14 +317,13 @@ def db_upgrade(arguments: argparse.Namespace) -> None:
     print(f"Applied {', '.join(names)}." if names else "The tables are up to date.")
 
 
-def check(arguments: argparse.Namespace) -> int:
+def check(arguments: argparse.Namespace, settings: Config) -> int:
     """Compares database and storage; exit status 1 when they differ."""
-    settings = config.load()
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     faults = list(transfer.check(storage, arguments.deep))
     for fault in faults:
         print(fault)
-    print(f"{len(faults)} faults in {models.File.select().count()} files.")
+    print(f"Files: {models.File.select().count()}, faults: {len(faults)}.")
     return 1 if faults else 0
 
 
@@ -318,6 +335,6 @@ def moment(time: object) -> str:
 def load() -> Config:
     """The configuration, with logging set up and the database bound."""
     settings = config.load()
-    logging.config.dictConfig(settings.LOGGING_CONFIG)
+    settings.start_logging()
     database.bind(settings.DATABASE_URL)
     return settings

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
-import logging
+import logging.config
 import os
 import re
 import secrets
@@ -44,7 +44,7 @@ LOGGING_CONFIG = {
 
 
 class Setting(NamedTuple):
-    """One setting; ``default`` None with "below BASE_DIR" in its meaning follows BASE_DIR."""
+    """One setting: its name, default, the types it takes, and what it means, with its unit."""
 
     name: str
     default: Any
@@ -54,13 +54,16 @@ class Setting(NamedTuple):
 
 NONE = type(None)
 DEFAULTS = (
-    Setting("BASE_DIR", None, (str, Path), "folder for everything else; the platform's user data"),
-    Setting("DATABASE_URL", None, (str,), "sqlite:///, postgresql:// or mysql://; below BASE_DIR"),
+    Setting("BASE_DIR", None, (str, Path), "folder for the rest; None: the platform's user data"),
+    Setting("DATABASE_URL", None, (str,), "sqlite:///, postgresql:// or mysql://; None: BASE_DIR"),
     Setting(
-        "SECRET_KEY", None, (str, list, tuple), "text, or a list, newest first; below BASE_DIR"
+        "SECRET_KEY",
+        None,
+        (str, list, tuple),
+        "text or list, newest first; None: kept in BASE_DIR",
     ),
     Setting("STORAGE", "LocalStorage", (str,), "name of the storage driver"),
-    Setting("STORAGE_PARAMS", None, (dict,), "its parameters; packages_root is below BASE_DIR"),
+    Setting("STORAGE_PARAMS", None, (dict,), "the storage driver's parameters, by name"),
     Setting("DASHBOARD", True, (bool,), "False removes every browser page"),
     Setting("STATIC_URL", "/static/", (str,), "where the dashboard's own files are"),
     Setting("DEBUG", False, (bool,), "tracebacks on error pages, templates reloaded"),
@@ -70,8 +73,8 @@ DEFAULTS = (
     Setting("THREADS", 8, (int,), "threads that answer requests, 1 to 256"),
     Setting("ANONYMOUS_READ", False, (bool,), "True: installing needs no credentials"),
     Setting("MAX_UPLOAD_SIZE", 2 * 1024**3, (int,), "bytes of one file"),
-    Setting("SESSION_LIFETIME", 12 * 3600, (int,), "seconds"),
-    Setting("REMEMBER_LIFETIME", 30 * 24 * 3600, (int,), "seconds"),
+    Setting("SESSION_LIFETIME", 12 * 3600, (int,), "seconds until a browser must log in again"),
+    Setting("REMEMBER_LIFETIME", 30 * 24 * 3600, (int,), "the same in seconds, if remembered"),
     Setting(
         "TRUSTED_PROXY", None, (NONE, str, list, tuple, bool), "address, network, list or True"
     ),
@@ -119,6 +122,8 @@ class Config:
             self.STORAGE_PARAMS = {}
         if self.STORAGE == "LocalStorage":
             root = self.STORAGE_PARAMS.get("packages_root") or self.BASE_DIR / "packages"
+            if not isinstance(root, (str, Path)):
+                raise ConfigError(f"STORAGE_PARAMS: packages_root is {root!r}; it must be a path.")
             self.STORAGE_PARAMS = {**self.STORAGE_PARAMS, "packages_root": str(self.base / root)}
         self.URL_PREFIX = "/" + self.URL_PREFIX.strip("/") if self.URL_PREFIX.strip("/") else ""
         self.trusted_proxies = networks(self.TRUSTED_PROXY)
@@ -155,6 +160,8 @@ class Config:
             raise ConfigError(f"SENDFILE is {self.SENDFILE!r}; it takes None, 'nginx' or 'apache'.")
         if self.SENDFILE and self.STORAGE != "LocalStorage":
             raise ConfigError(f"SENDFILE needs STORAGE = 'LocalStorage', not {self.STORAGE!r}.")
+        if not re.fullmatch(r"(/[\w.~-]+)*", self.URL_PREFIX, re.ASCII):
+            raise ConfigError(f"URL_PREFIX is {self.URL_PREFIX!r}; write a path such as '/pypi'.")
         if not re.fullmatch(r"/([\w.-]+/)+", self.STATIC_URL):
             raise ConfigError(
                 f"STATIC_URL is {self.STATIC_URL!r}; write a path such as '/static/'."
@@ -163,6 +170,13 @@ class Config:
             isinstance(key, str) and key for key in listed(self.SECRET_KEY) or [None]
         ):
             raise ConfigError("SECRET_KEY must be a text or a list of texts, none of them empty.")
+
+    def start_logging(self) -> None:
+        """Logs as LOGGING_CONFIG says from now on; ConfigError when it cannot be used."""
+        try:
+            logging.config.dictConfig(self.LOGGING_CONFIG)
+        except (ValueError, TypeError, AttributeError, ImportError) as error:
+            raise ConfigError(f"LOGGING_CONFIG cannot be used: {error}.") from error
 
     @property
     def secret_keys(self) -> list[str]:
@@ -200,6 +214,8 @@ def from_file(path: Path) -> dict[str, Any]:
     """The settings that a configuration file leaves behind when it is run."""
     try:
         code = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"The configuration {path} is not UTF-8.") from None
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from error
     namespace: dict[str, Any] = {"__file__": str(path), "__name__": "extrapypi_config"}
@@ -209,7 +225,8 @@ def from_file(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"The configuration {path} fails with {type(error).__name__}: {error}."
         ) from error
-    return known({k: v for k, v in namespace.items() if re.fullmatch(r"[A-Z]\w*", k)}, str(path))
+    names = [name for name in namespace if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
+    return known({name: namespace[name] for name in names}, str(path))
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -265,7 +282,7 @@ def known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             raise ConfigError(f"{where} sets {name}, which is no setting of extrapypi.{hint}")
     if dropped:
-        log.warning("%s sets %s, which do nothing any more.", where, ", ".join(sorted(dropped)))
+        log.warning("%s: without effect any more: %s.", where, ", ".join(sorted(dropped)))
     return values
 
 
@@ -319,15 +336,19 @@ def kept_secret(path: Path) -> str:
             handle, fresh = tempfile.mkstemp(dir=path.parent)  # mode 0600
             with os.fdopen(handle, "w") as stream:
                 stream.write(secrets.token_urlsafe(48))
+                stream.flush()
+                os.fsync(handle)
             try:
                 os.link(fresh, path)  # unlike a rename it never replaces another process's key
             except FileExistsError:
                 pass
             finally:
                 os.unlink(fresh)
-        return path.read_text().strip()
+        if key := path.read_text().strip():
+            return key
     except OSError as error:
         raise ConfigError(
             f"No SECRET_KEY is set and none can be kept in {path}: {error.strerror}. "
             "Set SECRET_KEY, or BASE_DIR to a folder that can be written."
         ) from error
+    raise ConfigError(f"The file {path} is empty; remove it, and a new secret key is made.")

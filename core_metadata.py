@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from packaging.metadata import InvalidMetadata, Metadata, RawMetadata, parse_email
 
 from extrapypi.errors import InvalidUpload
+from extrapypi.models import NAME
 
 logger = logging.getLogger("extrapypi")
 
@@ -26,15 +27,14 @@ MAX_VALUE = 4_096  # characters of a value that is parsed (requirement, specifie
 MAX_SUMMARY = 512  # characters, as on pypi.org
 MAX_CONTENT_TYPE = 255  # characters
 MAX_LABEL = 32  # characters of a project URL's label, as on pypi.org
-LONGEST = {"name": 200, "version": 128, "requires_python": 255}  # characters, of the columns
+# Characters, so that the tables hold them, a version also in its canonical form.
+LONGEST = {"name": 200, "version": 120, "requires_python": 255}
 MAX_FAULTS = 20  # told in one answer
 MAX_SHOWN = 100  # characters of a value in a fault
 
 # 2.0 was withdrawn, but for years it is what wheels had.
 VERSIONS = ("1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6")
 FUTURE_VERSION = re.compile(r"2\.(?:[7-9]|[1-9][0-9]{1,2})", re.ASCII)
-# Case by hand: with IGNORECASE the Kelvin sign would be a "k".
-NAME = re.compile(r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9])\Z", re.ASCII)
 LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 HEADER_LINE = re.compile(rb"[\t ]|([!-9;-~]*):")  # a continuation or "Name:", as email reads it
 MIME_FIELD = re.compile(r"(?im)^(?=content-(?:type|transfer-encoding):)")

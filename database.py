@@ -6,6 +6,7 @@ nowhere else.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,13 @@ from typing import Any
 
 import peewee
 from playhouse import db_url, migrations
-from playhouse.pool import PooledMySQLDatabase, PooledPostgresqlDatabase
+from playhouse.pool import (
+    MaxConnectionsExceeded,
+    PooledMySQLDatabase,
+    PooledPostgresqlDatabase,
+)
 
+from extrapypi.config import without_password
 from extrapypi.errors import ConfigError, SchemaError, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -88,8 +94,11 @@ def bind(url: str) -> None:
         database.initialize(
             {"sqlite": sqlite, "postgresql": postgresql, "mysql": mysql}[scheme](url)
         )
-    except (ValueError, peewee.ImproperlyConfigured) as error:
-        raise ConfigError(f"DATABASE_URL cannot be used: {error}") from None
+    except (ValueError, peewee.ImproperlyConfigured):
+        raise ConfigError(
+            f"DATABASE_URL {without_password(url)!r} cannot be used; it is scheme://user:password@"
+            "host:port/name, in which : / # ? @ of the password are percent-encoded."
+        ) from None
 
 
 def sqlite(url: str) -> peewee.Database:
@@ -121,12 +130,10 @@ def mysql(url: str) -> peewee.Database:
 
 def require(driver: str, extra: str) -> None:
     """Nothing, when the driver can be imported; else ConfigError naming the extra."""
-    try:
-        __import__(driver)
-    except ImportError:
+    if importlib.util.find_spec(driver) is None:
         raise ConfigError(
-            f"This database needs the driver {driver}: pip install 'extrapypi[{extra}]'."
-        ) from None
+            f"This database needs the driver {driver}; install extrapypi with the extra {extra}."
+        )
 
 
 def parsed(url: str) -> dict[str, Any]:
@@ -140,6 +147,11 @@ def parsed(url: str) -> dict[str, Any]:
 def pooling() -> dict[str, int]:
     """A pool that lets a thread wait for a connection and drops those that lie idle."""
     return {"max_connections": MAX_CONNECTIONS, "stale_timeout": 300, "timeout": BUSY_TIMEOUT}
+
+
+def fetch(sql: str, *parameters: Any) -> tuple | None:
+    """The first row of a query written by hand, with a question mark for each parameter."""
+    return database.execute_sql(sql.replace("?", database.param), parameters).fetchone()
 
 
 def close() -> None:
@@ -169,6 +181,8 @@ def connection() -> Iterator[None]:
         finally:
             if opened:
                 database.close()
+    except MaxConnectionsExceeded as error:
+        raise Unavailable("All connections to the database are in use.") from error
     except (peewee.OperationalError, peewee.InterfaceError) as error:
         if pooled and not database.is_closed():
             database.manual_close()
@@ -206,6 +220,7 @@ def upgrade_schema() -> list[str]:
     """
     if isinstance(database.obj, peewee.SqliteDatabase):
         Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+        Path(database.database).touch(mode=0o600)  # it holds the hashes of passwords
     with migrating():
         refuse_2018()
         return migrations.Runner(database.obj, str(MIGRATIONS)).up()

@@ -53,7 +53,7 @@ class FormReader:
 
     def read(self) -> None:
         """Reads the whole body, whatever the order of its parts."""
-        kind, options = parse_options_header(request.get_header("Content-Type") or "")
+        kind, options = parse_options_header(request.environ.get("CONTENT_TYPE") or "")
         if kind != "multipart/form-data" or not options.get("boundary"):
             raise InvalidInput(f"An upload is multipart/form-data, not {kind[:100] or 'nothing'}.")
         try:

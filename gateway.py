@@ -19,7 +19,7 @@ access = logging.getLogger("extrapypi.access")
 errors = logging.getLogger("extrapypi")
 
 HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-PREFIX = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
+PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 UNSAFE = re.compile(r"[^ !#-~]")  # what would break a quoted field of the access line
 
 
@@ -46,9 +46,11 @@ class Gateway:
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
         started = time.perf_counter()
         forwarded = take_forwarded(environ)
+        prefix = ""
         if forwarded and self._is_trusted(environ.get("REMOTE_ADDR")):
             self._apply(forwarded, environ)
-        mount(environ, self.prefix or environ.pop("extrapypi.prefix", ""))
+            prefix = forwarded.get("PREFIX", "").rstrip("/")
+        mount(environ, self.prefix or prefix)
         environ["wsgi.errors"] = self.error_log
         if not HOST.fullmatch(environ.get("HTTP_HOST") or "localhost"):
             environ["HTTP_HOST"] = environ.get("SERVER_NAME", "localhost")
@@ -69,9 +71,10 @@ class Gateway:
     def _apply(self, forwarded: dict[str, str], environ: dict) -> None:
         """Lets the request look as it did where the outermost trusted proxy received it."""
         for address in reversed(listed(forwarded.get("FOR", ""))):
+            address = without_port(address)
             if is_address(address):
                 environ["REMOTE_ADDR"] = address
-            if not self._is_trusted(address):
+            if self.proxies is True or not self._is_trusted(address):
                 break  # what stands before it was written by who knows whom
         scheme = (listed(forwarded.get("PROTO", "")) or [""])[-1].lower()
         if scheme in ("http", "https"):
@@ -79,8 +82,6 @@ class Gateway:
         host = (listed(forwarded.get("HOST", "")) or [""])[-1]
         if HOST.fullmatch(host):
             environ["HTTP_HOST"] = host
-        if PREFIX.fullmatch(forwarded.get("PREFIX", "")):
-            environ["extrapypi.prefix"] = forwarded["PREFIX"].rstrip("/")
 
     def close(self) -> None:
         """Writes what is still only in memory; the application is not to be used afterwards."""
@@ -88,10 +89,17 @@ class Gateway:
 
 
 def take_forwarded(environ: dict) -> dict[str, str]:
-    """The X-Forwarded-* headers, by their last word, taken out of the environ."""
+    """Removes the X-Forwarded-* headers and returns them, X-Forwarded-For as FOR and so on."""
     environ.pop("HTTP_FORWARDED", None)
     names = [name for name in environ if name.startswith("HTTP_X_FORWARDED_")]
     return {name.removeprefix("HTTP_X_FORWARDED_"): environ.pop(name) for name in names}
+
+
+def without_port(address: str) -> str:
+    """The IP address of ``1.2.3.4:567``, ``[2001:db8::1]:567`` or one without a port."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 def is_address(text: str | None) -> bool:
@@ -108,11 +116,14 @@ def listed(header: str) -> list[str]:
 
 
 def mount(environ: dict, prefix: str) -> None:
-    """Moves the prefix from the path, where a proxy has left it, and folds doubled slashes."""
+    """Moves the prefix from the path, where a proxy has left it, and folds doubled slashes.
+
+    What is no path is not taken as a prefix.
+    """
     path = environ.get("PATH_INFO", "")
     if "//" in path:
         path = re.sub("//+", "/", path)
-    if prefix:
+    if PREFIX.fullmatch(prefix):
         if path == prefix or path.startswith(prefix + "/"):
             path = path[len(prefix) :]
         environ["SCRIPT_NAME"] = prefix
@@ -135,5 +146,5 @@ def log_access(environ: dict, status: str, headers: list, seconds: float) -> Non
             status[:3],
             size,
             seconds * 1000,
-            UNSAFE.sub("?", environ.get("HTTP_USER_AGENT", "-"))[:200],
+            UNSAFE.sub("?", environ.get("HTTP_USER_AGENT", "-").partition(" {")[0])[:200],
         )

@@ -25,12 +25,13 @@ from peewee import (
     Model,
 )
 
-from extrapypi.database import JSONTextField, LongTextField, TimeField, database, utcnow
+from extrapypi.database import JSONTextField, LongTextField, TimeField, database, fetch, utcnow
 from extrapypi.errors import NotFound
 
+VERSION = re.compile(r"[!-~]{1,128}\Z")  # what can be one at all
 ROLES = ("installer", "maintainer", "developer", "admin")  # each may do all that those before may
 STATUSES = ("active", "archived", "deprecated", "quarantined")  # PEP 792
-NAME = re.compile(r"([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9])\Z")  # name-normalization
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")  # name-normalization
 
 
 class Table(Model):
@@ -183,7 +184,9 @@ class Package(Table):
     def touch(self, serial: int) -> None:
         """Marks the project as changed in the transaction with this serial."""
         self.last_serial, self.updated_at = serial, utcnow()
-        self.save(only=["last_serial", "updated_at"])
+        latest = Release.select(Release.summary).where(Release.id == self.latest_release_id)
+        self.summary = latest.scalar() or ""
+        self.save(only=["last_serial", "updated_at", "summary"])
 
 
 class Maintainer(Table):
@@ -236,8 +239,11 @@ class Release(Table):
 
         :raises NotFound: when there is none.
         """
-        key = (cls.package == package) & (cls.canonical_version == canonicalize_version(version))
-        release = cls.get_or_none(key)
+        release = None
+        if VERSION.match(version):
+            canonical = canonicalize_version(version)
+            key = (cls.package == package) & (cls.canonical_version == canonical)
+            release = cls.get_or_none(key)
         if release is None:
             raise NotFound(f"There is no release {version} of {package.name}.")
         return release
@@ -332,8 +338,7 @@ class ServedFile(NamedTuple):
 
         :raises NotFound: when there is none.
         """
-        sql = SERVED_SQL.replace("?", database.param)
-        row = database.execute_sql(sql, (filename,)).fetchone()
+        row = fetch(SERVED_SQL, filename)
         if row is None:
             raise NotFound(f"There is no file {filename}.")
         file = cls(*row)

@@ -46,10 +46,9 @@ class Page:
 
     def answer(self) -> HTTPResponse:
         """The answer to the request at hand: 304 when the client has the page already."""
-        packed = self.packed is not None and takes_gzip(request.get_header("Accept-Encoding"))
+        packed = self.packed is not None and takes_gzip(header("Accept-Encoding"))
         headers = {**self.headers, "ETag": self.tags[packed]}
-        known = request.get_header("If-None-Match")
-        if known and (known.strip() == "*" or any(tag in known for tag in self.tags)):
+        if is_known(*self.tags):
             return HTTPResponse(b"", 304, headers)
         if packed:
             return HTTPResponse(self.packed, 200, {**headers, "Content-Encoding": "gzip"})
@@ -77,13 +76,19 @@ class KeptPages:
         :param serial: the index's serial when the request began.
         :param last_changed: asks the database for the serial of the page's last change.
         """
-        kept = self.pages.get(key)
+        kept = self._used(key)
         if kept is not None and kept[2] == serial:
             return kept[0]
         changed = last_changed()  # before rendering: a page may be newer than its mark, never older
         page = kept[0] if kept is not None and kept[1] == changed else render()
         self._keep(key, (page, changed, serial))
         return page
+
+    def _used(self, key: tuple) -> tuple[Page, int, int] | None:
+        with self.lock:
+            if key in self.pages:
+                self.pages.move_to_end(key)
+            return self.pages.get(key)
 
     def _keep(self, key: tuple, entry: tuple[Page, int, int]) -> None:
         with self.lock:
@@ -100,6 +105,20 @@ class KeptPages:
             self.size -= kept[0].size
 
 
+def header(name: str) -> str:
+    """A header of the request at hand, "" when it is absent; bytes beyond ASCII as Latin-1.
+
+    Bottle's own ``get_header`` fails on what is not UTF-8.
+    """
+    return request.environ.get("HTTP_" + name.upper().replace("-", "_"), "")
+
+
+def is_known(*tags: str) -> bool:
+    """Whether If-None-Match says that the client has one of the representations."""
+    known = header("If-None-Match")
+    return known.strip() == "*" or any(tag in known for tag in tags)
+
+
 def content_type() -> str:
     """The content type that the request at hand gets: from ``?format=``, else from Accept.
 
@@ -111,7 +130,7 @@ def content_type() -> str:
         if offer is None:
             raise NotAcceptable(f"format is {wanted[:100]!r}; it takes {', '.join(OFFERS)}.")
         return offer
-    return negotiated(request.get_header("Accept") or "*/*")
+    return negotiated(header("Accept") or "*/*")
 
 
 @lru_cache(maxsize=1024)
@@ -158,7 +177,7 @@ def quality(offer: str, ranges: dict[str, float]) -> tuple[float, int]:
 
 
 @lru_cache(maxsize=1024)
-def takes_gzip(accept_encoding: str | None) -> bool:
+def takes_gzip(accept_encoding: str) -> bool:
     """Whether an Accept-Encoding header admits gzip."""
-    ranges = parse_accept(accept_encoding or "")
+    ranges = parse_accept(accept_encoding)
     return ranges.get("gzip", ranges.get("*", 0.0)) > 0

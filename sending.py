@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,10 +17,11 @@ from bottle import HTTPResponse, request
 
 from extrapypi.errors import StorageError
 from extrapypi.models import ServedFile
+from extrapypi.pages import header, is_known
 
 CHUNK = 256 * 1024  # bytes read at once
 YEAR = 31536000  # seconds
-RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
+RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.ASCII)
 
 
 def cache_control(anonymous_read: bool) -> str:
@@ -44,12 +46,12 @@ def send_file(
         "X-Content-Type-Options": "nosniff",
         **headers,
     }
-    if is_known(file, headers["ETag"]):
+    if has_it(file, headers["ETag"]):
         return HTTPResponse(b"", 304, headers)
     if sendfile:
         return HTTPResponse(b"", 200, {**headers, **handed_over(file, path, sendfile)})
     start, stop = 0, file.size
-    wanted = request.get_header("Range")
+    wanted = header("Range")
     if (
         wanted
         and request.method == "GET"
@@ -67,19 +69,17 @@ def send_file(
     return HTTPResponse(body(path, start, stop - start, file.size), status, headers)
 
 
-def is_known(file: ServedFile, etag: str) -> bool:
+def has_it(file: ServedFile, etag: str) -> bool:
     """Whether the request's conditions say that the client has these bytes."""
-    known = request.get_header("If-None-Match")
-    if known is not None:
-        return known.strip() == "*" or etag in known
-    since = parsed_date(request.get_header("If-Modified-Since"))
+    if header("If-None-Match"):
+        return is_known(etag)
+    since = parsed_date(header("If-Modified-Since"))
     return since is not None and file.upload_time.replace(microsecond=0) <= since
 
 
 def range_applies(etag: str, last_modified: str) -> bool:
     """Whether If-Range allows a part: a mismatch means that the client began with other bytes."""
-    condition = request.get_header("If-Range")
-    return condition is None or condition.strip() in (etag, last_modified)
+    return header("If-Range").strip() in ("", etag, last_modified)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
@@ -97,11 +97,11 @@ def parse_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
     return (start, stop) if start < size else ()
 
 
-def parsed_date(text: str | None):
+def parsed_date(text: str) -> datetime | None:
     """The moment that an HTTP date means, or None."""
     try:
         moment = parsedate_to_datetime(text) if text else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return moment if moment and moment.tzinfo else None
 
@@ -115,8 +115,6 @@ def handed_over(file: ServedFile, path: Path, sendfile: str) -> dict[str, str]:
 
 def body(path: Path, start: int, length: int, size: int) -> Any:
     """The bytes, in the way that suits the server: it sends files by itself where it can."""
-    if request.method == "HEAD":
-        return b""
     try:
         stream = path.open("rb")
         stream.seek(start)

@@ -7,23 +7,24 @@ requests in flight come to their end.
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
 import tempfile
 import time
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import waitress
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
+from waitress.utilities import BadRequest
 
 from extrapypi.answers import MOST_DRAINED, error_answer
 from extrapypi.errors import ConfigError, ExtraPyPIError, NoRoom, NotLoggedIn, TooLarge
 from extrapypi.forms import OVERHEAD
 from extrapypi.gateway import Gateway
-from extrapypi.storage import room
+from extrapypi.storage import FULL, room
 
 log = logging.getLogger("extrapypi")
 
@@ -32,6 +33,7 @@ SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
 RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 CONNECTIONS = 500  # at once; uv alone opens 80
 BACKLOG = 1024  # connections that wait to be accepted
+UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads
 HEADERS = 64 * 1024  # bytes of a request's headers
 
 
@@ -65,6 +67,7 @@ class Parser(HTTPRequestParser):
 
     config: Any = None  # both are set by Server
     spool: Any = None
+    promised: ClassVar[WeakSet] = WeakSet()  # those whose large bodies are on their way
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
@@ -77,26 +80,39 @@ class Parser(HTTPRequestParser):
                 self.expect_continue = False
 
     def check_header(self) -> None:
-        """Nothing, when the body may come.
+        """Refuses a body that will not be taken.
 
-        :raises NotLoggedIn: for a body without credentials.
-        :raises TooLarge: for more than the setting allows.
+        :raises NotLoggedIn: for an upload without credentials.
+        :raises TooLarge: for more than the setting allows, or much where nothing is uploaded.
         :raises NoRoom: when the disk cannot take it, once as a body and once as a file.
         """
         self.check_size(self.content_length)
-        if "AUTHORIZATION" not in self.headers and "COOKIE" not in self.headers:
+        if self.is_upload and "AUTHORIZATION" not in self.headers:
             raise NotLoggedIn("This needs a user name and a password, or a token.")
-        needed = 2 * self.content_length + RESERVE
-        if self.content_length > SPOOL_OVER and room(self.spool) < needed:
-            raise NoRoom(f"There is no room on the disk for {self.content_length} bytes.")
+        if self.content_length > SPOOL_OVER:
+            self.check_room(2 * self.content_length)
+            self.promised.add(self)
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether the body goes to one of the URLs for uploads."""
+        return self.path.rstrip("/").endswith(UPLOADS)
 
     def check_size(self, size: int) -> None:
-        """Nothing, when the setting allows a body of so many bytes; else TooLarge."""
+        """Refuses a body of more bytes than may come to this URL, with TooLarge."""
+        if not self.is_upload and size > SPOOL_OVER:
+            raise TooLarge(f"Nothing is uploaded here, and {size} bytes are too many.")
         if size > self.config.MAX_UPLOAD_SIZE + OVERHEAD:
             raise TooLarge(
                 f"The upload has {size} bytes or more; this index takes files of at most "
                 f"{self.config.MAX_UPLOAD_SIZE} (MAX_UPLOAD_SIZE)."
             )
+
+    def check_room(self, size: int) -> None:
+        """Refuses so many bytes when the disk has no room for them beside those on their way."""
+        coming = sum(2 * each.content_length - each.body_bytes_received for each in self.promised)
+        if room(self.spool) < size + coming + RESERVE:
+            raise NoRoom(f"There is no room on the disk for {size} bytes.")
 
     def refuse(self, error: ExtraPyPIError) -> None:
         """Answers with the error, once the rest of the body has been read and forgotten."""
@@ -109,13 +125,18 @@ class Parser(HTTPRequestParser):
             taken = super().received(data)
             if self.chunked and self.error is None:
                 self.check_size(self.body_bytes_received)
+                self.check_room(self.body_bytes_received)
         except OSError as error:  # the spool's disk
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in FULL:
                 raise
             self.refuse(NoRoom("There is no room left on the disk for the upload."))
             taken = super().received(data)
-        except TooLarge as error:
+        except (TooLarge, NoRoom) as error:
+            taken = len(data)
             self.refuse(error)
+        except ValueError:  # a Content-Length of thousands of digits
+            taken = len(data)
+            self.error, self.completed = BadRequest("Content-Length is invalid"), True
         if self.error is not None and self.body_bytes_received >= MOST_DRAINED:
             self.completed = True
         return taken
@@ -175,10 +196,12 @@ class Server:
                 asyncore_use_poll=True,
                 clear_untrusted_proxy_headers=False,  # Gateway does that
                 ident="extrapypi",
+                server_name=self.config.HOST,  # for the rare client that sends no Host
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # waitress: ValueError for an unknown host
+            reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"Cannot listen on {self.config.HOST}, port {self.config.PORT}: {error.strerror}."
+                f"Cannot listen on {self.config.HOST}, port {self.config.PORT}: {reason}."
             ) from error
 
     @property

@@ -29,6 +29,7 @@ from extrapypi.models import Package
 GROUP = "extrapypi.storage"
 SIDECAR = ".metadata"  # suffix of the core metadata beside a file, as in its URL (PEP 658)
 STALE = 24 * 3600  # seconds after which a file that never arrived is swept away
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit
 THREADED = 256 * 1024  # bytes from which hashing a chunk in threads is worth the hand-over
 
 hashers = ThreadPoolExecutor(3, "hash")  # hashlib lets other threads run
@@ -139,6 +140,14 @@ class BaseStorage:
         """Where the file can be read."""
         raise NotImplementedError
 
+    def has(self, location: str, size: int) -> bool:
+        """Whether a file of so many bytes is there."""
+        raise NotImplementedError
+
+    def has_metadata(self, location: str) -> bool:
+        """Whether the core metadata of the file is there."""
+        raise NotImplementedError
+
     def get_metadata(self, location: str) -> bytes:
         """The core metadata that was stored beside the file."""
         raise NotImplementedError
@@ -231,6 +240,13 @@ class LocalStorage(BaseStorage):
     def get_file(self, location: str) -> Path:
         return self.root / location
 
+    def has(self, location: str, size: int) -> bool:
+        path = self.root / location
+        return path.is_file() and path.stat().st_size == size
+
+    def has_metadata(self, location: str) -> bool:
+        return (self.root / (location + SIDECAR)).is_file()
+
     def get_metadata(self, location: str) -> bytes:
         with storage_errors():
             return (self.root / (location + SIDECAR)).read_bytes()
@@ -245,11 +261,10 @@ class LocalStorage(BaseStorage):
 
     def stored(self) -> Iterator[tuple[str, int]]:
         with storage_errors():
-            for directory in sorted(self.root.iterdir()):
-                if directory.is_dir() and not directory.name.startswith("."):
-                    for path in sorted(directory.iterdir()):
-                        if path.is_file():
-                            yield f"{directory.name}/{path.name}", path.stat().st_size
+            for path in sorted(self.root.rglob("*")):
+                place = path.relative_to(self.root)
+                if path.is_file() and not place.parts[0].startswith("."):
+                    yield place.as_posix(), path.stat().st_size
 
     def sweep(self) -> None:
         with storage_errors():
@@ -301,7 +316,7 @@ def find_driver(name: str) -> type[BaseStorage]:
         if ":" in name:
             module, _, attribute = name.partition(":")
             return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"STORAGE {name!r} cannot be loaded: {error}.") from error
     known = ", ".join(sorted({*BUILT_IN, *installed}))
     raise ConfigError(f"STORAGE {name!r} is unknown; known are {known}, or 'my.module:MyStorage'.")
@@ -313,7 +328,7 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise NoRoom(f"There is no room left in the storage ({error.strerror}).") from error
         raise StorageError(f"The storage fails: {error.strerror or error}.") from error
 

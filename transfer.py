@@ -11,13 +11,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from extrapypi import distributions, packages
+from extrapypi import distributions, publishing
 from extrapypi.auth import Actor
 from extrapypi.errors import ExtraPyPIError, InvalidInput, NoRoom
 from extrapypi.models import File
 from extrapypi.storage import SIDECAR, BaseStorage
 
 CHUNK = 1024 * 1024  # bytes read at once
+MEND = "`import` it from a copy, or upload it again."
+# What may have been meant as a distribution: others are passed over without a word.
+ARCHIVES = (
+    *(".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar.z", ".tar"),
+    *(".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg"),
+)
 
 
 @dataclass
@@ -29,9 +35,7 @@ class Summary:
     bad: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def import_folders(
-    storage: BaseStorage, actor: Actor, folders: Iterable[str | Path], quiet: bool = False
-) -> Summary:
+def import_folders(storage: BaseStorage, actor: Actor, folders: Iterable[str | Path]) -> Summary:
     """Puts every wheel and sdist below the folders on the index, keeping its time.
 
     What is there already is left alone, so that an import that was broken off can be repeated.
@@ -42,7 +46,7 @@ def import_folders(
     """
     summary = Summary()
     paths = [path for folder in folders for path in files_below(Path(folder))]
-    for path in tqdm(paths, desc="import", unit="file", disable=quiet or None):
+    for path in tqdm(paths, desc="import", unit="file", disable=None):
         try:
             if import_file(storage, actor, path):
                 summary.added += 1
@@ -51,13 +55,15 @@ def import_folders(
             remove_if_moved(storage, path)
         except NoRoom:
             raise
-        except (ExtraPyPIError, OSError) as error:
+        except ExtraPyPIError as error:
             summary.bad.append((path, str(error)))
+        except OSError as error:
+            summary.bad.append((path, f"It cannot be read: {error.strerror}."))
     return summary
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The files in the folder and its subfolders, without hidden ones and stored metadata."""
+    """The archives in the folder and below it, without hidden ones; a file stands for itself."""
     if folder.is_file():
         yield folder
     elif not folder.is_dir():
@@ -65,8 +71,9 @@ def files_below(folder: Path) -> Iterator[Path]:
     for directory, subfolders, names in os.walk(folder):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and not name.endswith((SIDECAR, ".asc")):
-                yield Path(directory, name)
+            path = Path(directory, name)
+            if not name.startswith(".") and name.lower().endswith(ARCHIVES) and path.is_file():
+                yield path
 
 
 def import_file(storage: BaseStorage, actor: Actor, path: Path) -> bool:
@@ -83,7 +90,7 @@ def import_file(storage: BaseStorage, actor: Actor, path: Path) -> bool:
                 incoming.write(chunk)
             incoming.finish()
             time = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
-            return packages.add_file(storage, actor, distribution, incoming, time)
+            return publishing.add_file(storage, actor, distribution, incoming, time)
         finally:
             incoming.discard()
 
@@ -93,7 +100,8 @@ def remove_if_moved(storage: BaseStorage, path: Path) -> None:
     path = path.absolute()
     if any(path.is_relative_to(Path(folder).absolute()) for folder in storage.folders):
         file = File.named(path.name)
-        if storage.get_file(file.location).absolute() != path:
+        kept = storage.get_file(file.location).absolute()
+        if not kept.samefile(path) and storage.has(file.location, file.size):
             path.unlink()
 
 
@@ -106,17 +114,27 @@ def check(storage: BaseStorage, deep: bool = False) -> Iterator[str]:
     expected = set()
     for file in File.select().iterator():
         expected |= {file.location, file.location + SIDECAR}
-        if file.location not in stored:
-            yield f"missing: {file.filename} is on the index but not in the storage."
-        elif stored[file.location] != file.size:
-            found = stored[file.location]
-            yield f"size: {file.filename} has {found} bytes in the storage, {file.size} listed."
-        elif file.metadata_sha256 and file.location + SIDECAR not in stored:
-            yield f"missing: the core metadata of {file.filename} is not in the storage."
+        if stored.get(file.location) != file.size or file.location + SIDECAR not in stored:
+            yield from check_stored(storage, file)
         elif deep:
             yield from check_digests(storage, file)
     for location in sorted(set(stored) - expected):
-        yield f"leftover: {location} is in the storage but not on the index."
+        owner = location.removesuffix(SIDECAR)
+        if not File.select().where(File.location.in_([location, owner])).exists():
+            yield f"leftover: {location} is in the storage but not on the index."
+
+
+def check_stored(storage: BaseStorage, file: File) -> Iterator[str]:
+    """One line when the file is not whole in the storage, looked up once more.
+
+    What was uploaded or deleted while the storage was listed is no fault.
+    """
+    if not File.select().where(File.id == file.id).exists():
+        return
+    if not storage.has(file.location, file.size):
+        yield f"missing: {file.filename} is not in the storage with its {file.size} bytes; " + MEND
+    elif not storage.has_metadata(file.location):
+        yield f"missing: the core metadata of {file.filename} is not in the storage; " + MEND
 
 
 def check_digests(storage: BaseStorage, file: File) -> Iterator[str]:

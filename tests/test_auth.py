@@ -155,6 +155,13 @@ def test_the_secret_of_a_token_is_kept_nowhere(app):
         assert secret.encode() not in stream.read()
 
 
+def test_a_token_as_user_name_is_a_token_and_not_logged(app, log):
+    secret = token()
+    as_user(app, secret, "").get("/simple/")
+    as_user(app, secret[:-1], "x-oauth-basic").get("/simple/", status=401)
+    assert secret[:20].casefold() not in log.read_text().casefold()
+
+
 def test_the_last_use_of_user_and_token_is_written_in_the_end(app):
     as_user(app, "__token__", token(), REMOTE_ADDR="10.1.2.3").get("/simple/")
     app.site.authenticator.last_seen.flush()
@@ -229,6 +236,7 @@ def test_neither_passwords_nor_tokens_reach_the_log(log, app):
         ("a" * 129, "good enough"),
         ("an\nna", "good enough"),
         (" anna", "good enough"),
+        ("ΐ" * 100, "good enough"),  # three times as long without its case
         ("INSTALLER", "good enough"),
     ],
 )

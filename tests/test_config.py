@@ -36,7 +36,9 @@ def test_the_defaults_follow_base_dir(written, tmp_path):
 
 
 def test_the_file_is_code_and_a_later_assignment_wins(written):
-    settings = written("import os\nPORT = 1\nfor i in range(3):\n    PORT += i\nlower = 5")
+    settings = written(
+        "import os\nfrom pathlib import Path\nPORT = 1\nfor i in range(3):\n    PORT += i\nlow = 5"
+    )
     assert settings.PORT == 4
 
 
@@ -91,6 +93,9 @@ def test_settings_of_the_old_extensions_are_ignored_with_one_warning(written, ca
         ("SENDFILE = 'nginx'\nSTORAGE = 'x:y'", "SENDFILE needs"),
         ("STATIC_URL = 'static'", "STATIC_URL"),
         ("LOGGING_CONFIG = None", "LOGGING_CONFIG must be dict"),
+        ("LOGGING_CONFIG = {}", "LOGGING_CONFIG cannot be used"),
+        ("STORAGE_PARAMS = {'packages_root': 5}", "packages_root is 5; it must be a path"),
+        ("URL_PREFIX = 'http://x/y z'", "URL_PREFIX"),
         ("1 / 0", "ZeroDivisionError"),
         ("x =", "SyntaxError"),
         ("raise SystemExit(1)", "SystemExit"),
@@ -98,7 +103,7 @@ def test_settings_of_the_old_extensions_are_ignored_with_one_warning(written, ca
 )
 def test_what_is_wrong_is_named_with_its_rule(written, text, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
-        written(text)
+        written(text).start_logging()
 
 
 def test_a_password_in_a_bad_url_is_not_shown(written):
@@ -159,6 +164,12 @@ def test_a_secret_key_is_made_once_and_for_the_owner_only(tmp_path):
     assert config.load({"BASE_DIR": str(tmp_path)}).secret_keys == first
     assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_an_empty_key_file_is_named(tmp_path):
+    (tmp_path / "secret_key").touch()
+    with pytest.raises(ConfigError, match=r"secret_key is empty"):
+        assert config.load({"BASE_DIR": str(tmp_path)}).secret_keys
 
 
 @pytest.mark.parametrize("key", ["changeit", "short"])

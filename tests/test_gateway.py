@@ -59,6 +59,16 @@ def test_only_the_addresses_that_trusted_proxies_wrote_count(behind):
     assert Failure.get().address == "203.0.113.7"
 
 
+def test_with_any_peer_trusted_the_last_address_counts_not_what_the_client_wrote(behind):
+    client = behind(TRUSTED_PROXY=True)
+    client.authorization = ("Basic", ("developer", "wrong"))
+    for number in range(10):
+        headers = {"X-Forwarded-For": f"203.0.113.{number}, 198.51.100.7:4711"}
+        client.get("/simple/", headers=headers, status=401)
+    client.get("/simple/", headers=headers, status=429)
+    assert {failure.address for failure in Failure.select()} == {"198.51.100.7"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -99,6 +99,15 @@ def test_a_body_that_is_announced_too_large_is_refused_with_the_limit(index):
         assert str(64 * 1024**2).encode() in body
 
 
+def test_a_large_body_is_taken_only_where_something_is_uploaded(index):
+    with connect(index) as connection:
+        connection.sendall(request("/ping", "POST", b"x" * 1_000_000, Authorization="x"))
+        assert answer(connection)[0].startswith("413 Nothing is uploaded here")
+    with connect(index) as connection:
+        connection.sendall(request("/_/oidc/mint-token", "POST", b"{}"))
+        assert answer(connection)[0].startswith("404 ")  # without credentials, as uv asks
+
+
 def test_a_client_that_waits_for_100_continue_gets_it(index):
     whole = upload_request(Expect="100-continue")
     head, separator, body = whole.partition(b"\r\n\r\n")
@@ -129,6 +138,7 @@ def test_a_body_in_chunks_is_taken_and_its_refusal_too(index):
         b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
         b"POST /legacy/ HTTP/1.1\r\nContent-Length: many\r\n\r\n",
         b"POST /legacy/ HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST /legacy/ HTTP/1.1\r\nContent-Length: " + b"5" * 5000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
     ],
 )

@@ -379,3 +379,51 @@ def test_a_token_for_one_project_sees_only_that_one(demo, app, as_role):
         assert "not for the project other" in client.get(path, status=403).status
     client.get("/simple/unknown/", status=404)  # uv looks at the next index only after a 404
     assert len(Links(demo.get("/simple/").text).found) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [
+        ("/simple/", "Accept", b"\xff"),
+        ("/nowhere", "Accept", b"\xff"),
+        ("/simple/", "Accept-Encoding", b"\xff"),
+        ("/simple/demo-pkg/", "If-None-Match", b"\xff"),
+        ("/simple/", "User-Agent", b"\xff\x80"),
+        ("{file}", "If-None-Match", b"\xff"),
+        ("{file}", "If-Range", b"\xff"),
+        ("{file}", "Range", b"bytes=\xb2-"),
+        ("{file}", "Range", b"bytes=0-" + b"9" * 5000),
+        ("{file}", "Range", b"bytes=-" + b"9" * 5000),
+        ("{file}", "If-Modified-Since", b"Mon, 01 Jan 99999999999999999999 00:00:00 GMT"),
+        ("{file}", "If-Modified-Since", b"Mon, 01 Jan 2020 99:00:00 +99999999999"),
+        ("{file}", "If-Modified-Since", b"\xff"),
+    ],
+)
+def test_no_header_makes_a_500(demo, app, path, name, value):
+    request = webtest.TestRequest.blank(path.format(file=json_of(demo)["files"][0]["url"]))
+    request.environ["HTTP_AUTHORIZATION"] = demo.extra_environ["HTTP_AUTHORIZATION"]
+    request.environ["HTTP_" + name.upper().replace("-", "_")] = value.decode("latin-1")
+    assert demo.do_request(request, status="*").status_int < 500
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/packages/Demo_Pkg/a%0ab",
+        "/packages/demo-pkg/a%00b",
+        "/packages/demo-pkg/%C3%A9",
+        "/pypi/Demo_Pkg/1%0d%0aX/json",
+        "/pypi/demo-pkg/1%00/json",
+        "/pypi/demo-pkg/" + "1" * 5000 + "/json",
+        "/simple?%00\x00",
+        "/simple/Demo_Pkg/x%3Fy%23z",
+    ],
+)
+def test_no_path_makes_a_500_or_a_broken_redirect(demo, app, path):
+    path, _, query = path.partition("?")
+    request = webtest.TestRequest.blank(path)
+    request.environ["QUERY_STRING"] = query
+    request.environ["HTTP_AUTHORIZATION"] = demo.extra_environ["HTTP_AUTHORIZATION"]
+    answer = request.get_response(app)
+    assert answer.status_int in (301, 404)
+    assert re.fullmatch(r"[!-~]*", answer.headers.get("Location", ""))

@@ -5,6 +5,7 @@ Here is what they share: templates, absolute URLs and redirects.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 from extrapypi.errors import NotFound
 from extrapypi.models import NAME
 
+QUERY = re.compile(r"[!-~]+")
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
@@ -54,7 +56,7 @@ def redirect(path: str, code: int = 302) -> HTTPResponse:
     :param code: 301 only where the target can never change: clients keep it for ever.
     """
     query = request.environ.get("QUERY_STRING", "")
-    location = root() + path + (f"?{query}" if query and query.isascii() else "")
+    location = root() + quote(path) + (f"?{query}" if QUERY.fullmatch(query) else "")
     headers = {"Location": location, "Cache-Control": "max-age=0, must-revalidate"}
     return HTTPResponse(b"", code, headers)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
+from extrapypi.distributions import FILENAME
 from extrapypi.errors import Forbidden, NotFound
 from extrapypi.models import ServedFile
 from extrapypi.pages import Page
@@ -47,6 +50,8 @@ def find(actor, name: str, filename: str) -> ServedFile:
     :raises NotFound: when there is none, or it is in another project.
     :raises Forbidden: for a project in quarantine, which offers no files (PEP 792).
     """
+    if not FILENAME.match(filename):
+        raise NotFound(f"There is no file {quote(filename)}.")
     file = ServedFile.named(filename)
     if file.project != name:
         raise NotFound(f"There is no file {filename} in the project {name}.")

@@ -6,7 +6,7 @@ import json
 
 from bottle import HTTPResponse
 
-from extrapypi import distributions, forms, listing, packages
+from extrapypi import distributions, forms, listing, publishing
 from extrapypi.errors import InvalidInput, InvalidUpload
 from extrapypi.models import Package
 from extrapypi.pages import JSON, REVALIDATE, TEXT_HTML, Page, content_type
@@ -103,7 +103,7 @@ def upload(site, actor):
         faults = distributions.check_form(distribution, fields, incoming.digests)
         if faults:
             raise InvalidUpload(*faults)
-        packages.add_file(site.storage, actor, distribution, incoming)
+        publishing.add_file(site.storage, actor, distribution, incoming)
     return HTTPResponse(b"OK\n", 200, {"Content-Type": "text/plain; charset=utf-8"})
 
 

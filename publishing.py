@@ -1,0 +1,223 @@
+"""Putting files on the index: the rules of an upload, and its one transaction.
+
+Views and the import both call it, with a distribution that was read and checked. Rights are
+checked here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from peewee import chunked
+
+from extrapypi.auth import Actor
+from extrapypi.database import utcnow
+from extrapypi.distributions import Distribution
+from extrapypi.errors import FileExists, Forbidden, InvalidUpload
+from extrapypi.models import (
+    Dependency,
+    File,
+    Journal,
+    Maintainer,
+    Package,
+    Release,
+    UsedFilename,
+    writing,
+)
+from extrapypi.storage import BaseStorage, Incoming
+
+CLOSED = ("archived", "quarantined")  # take no uploads (PEP 792)
+
+
+def add_file(
+    storage: BaseStorage,
+    actor: Actor,
+    distribution: Distribution,
+    incoming: Incoming,
+    upload_time: datetime | None = None,
+) -> bool:
+    """Puts a checked and finished file on the index; False when it was there already.
+
+    The same bytes again change nothing, except that they mend a file that the storage has lost.
+
+    :param upload_time: when an imported file was published; None means now.
+    :raises FileExists: when the name is taken by other bytes.
+    :raises InvalidUpload: when the name was used before, or the release has an sdist.
+    :raises Forbidden: for an actor who may not, or a project that takes no files.
+    """
+    incoming.filename, incoming.metadata = distribution.filename, distribution.metadata_bytes
+    actor.check_package(distribution.normalized_name)
+    if is_known(distribution, incoming):
+        mend(storage, distribution, incoming)
+        return False
+    package = Package.get_or_none(Package.normalized_name == distribution.normalized_name)
+    check_may_add(actor, package, distribution)
+    storage.prepare(package or Package(normalized_name=distribution.normalized_name), incoming)
+    with writing() as serial:
+        if is_known(distribution, incoming):  # now that nobody else writes
+            return False
+        package = ensure_package(serial, actor, distribution)
+        release = update_release(package, distribution)
+        check_free(release, distribution, incoming)
+        file = add_rows(actor, release, distribution, incoming, upload_time or utcnow())
+        storage.create_package(package)
+        file.location = storage.create_release(package, incoming)
+        file.save(only=["location"])
+        package.touch(serial)
+        what = {"version": release.version, "filename": distribution.filename}
+        Journal.add(serial, actor, "upload", package=package.name, detail=actor.agent, **what)
+    return True
+
+
+def is_known(distribution: Distribution, incoming: Incoming) -> bool:
+    """Whether this very file is on the index.
+
+    :raises FileExists: when another one of its name is.
+    """
+    taken = File.select(File.sha256).where(File.filename == distribution.filename).scalar()
+    if taken not in (None, incoming.digests["sha256"]):
+        raise FileExists(distribution.filename)
+    return taken is not None
+
+
+def mend(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -> None:
+    """Stores the bytes of a file that is on the index when the storage has them no more."""
+    file = File.named(distribution.filename)
+    if storage.has(file.location, file.size) and storage.has_metadata(file.location):
+        return
+    package = file.release.package
+    storage.prepare(package, incoming)
+    with writing():
+        storage.create_package(package)
+        file.location = storage.create_release(package, incoming)
+        file.save(only=["location"])
+
+
+def check_may_add(actor: Actor, package: Package | None, distribution: Distribution) -> None:
+    """Nothing, when the actor may add files to the project, or create it when there is none.
+
+    :raises Forbidden: with what stands in the way.
+    """
+    if package is None:
+        if not actor.may("developer"):
+            raise Forbidden(
+                f"There is no project {distribution.metadata.name} yet, and creating one needs the "
+                f"role developer; {actor.username} is {actor.role}."
+            )
+        return
+    actor.check("maintainer")
+    if package.status in CLOSED:
+        raise Forbidden(f"The project {package.name} is {package.status} and takes no new files.")
+
+
+def ensure_package(serial: int, actor: Actor, distribution: Distribution) -> Package:
+    """The file's project, created when this is its first; lists the actor as maintainer."""
+    package, is_new = Package.get_or_create(
+        normalized_name=distribution.normalized_name, defaults={"name": distribution.metadata.name}
+    )
+    check_may_add(actor, None if is_new else package, distribution)
+    if is_new:
+        Journal.add(serial, actor, "create project", package=package.name)
+    if actor.user_id is not None:
+        key = {"package": package, "user": actor.user_id}
+        Maintainer.get_or_create(**key)
+    return package
+
+
+def update_release(package: Package, distribution: Distribution) -> Release:
+    """The file's release, with the metadata that the file brings.
+
+    The newest file's fields win, but what it leaves empty does not erase an older file's, and an
+    sdist's requirements do not replace a wheel's.
+    """
+    key = {"package": package, "canonical_version": distribution.canonical_version}
+    release = Release.get_or_none(**key) or Release(**key, version=distribution.metadata.version)
+    given = asdict(distribution.metadata)
+    if distribution.packagetype == "sdist" and release.requires_dist:
+        del given["requires_dist"]  # a wheel's are final, those of an sdist may change
+    for field, value in given.items():
+        if value and field not in ("metadata_version", "name", "version"):
+            setattr(release, field, value)
+    release.updated_at = utcnow()
+    release.save()
+    set_dependencies(release)
+    return release
+
+
+def set_dependencies(release: Release) -> None:
+    """Writes the release's dependencies, of which each has its row."""
+    Dependency.delete().where(Dependency.release == release).execute()
+    rows = [
+        {
+            "release": release,
+            "normalized_name": canonicalize_name(requirement.name)[:200],
+            "specifier": f"@ {requirement.url}" if requirement.url else str(requirement.specifier),
+            "marker": str(requirement.marker or ""),
+            "extra": extra_of(requirement)[:200],
+        }
+        for requirement in map(Requirement, release.requires_dist)
+    ]
+    for batch in chunked(rows, 500):
+        Dependency.insert_many(batch).execute()
+
+
+def extra_of(requirement: Requirement) -> str:
+    """The extra that asks for the requirement, or "" when it always counts."""
+    _, quoted, rest = str(requirement.marker or "").partition('extra == "')
+    return canonicalize_name(rest.partition('"')[0]) if quoted else ""
+
+
+def check_free(release: Release, distribution: Distribution, incoming: Incoming) -> None:
+    """Nothing, when the release has room for the file.
+
+    :raises InvalidUpload: for a name that other bytes had, and for a second sdist.
+    :raises FileExists: for a name that differs only by case.
+    """
+    filename = distribution.filename
+    used = UsedFilename.get_or_none(UsedFilename.filename == filename)
+    if used is not None and used.sha256 != incoming.digests["sha256"]:
+        raise InvalidUpload(
+            f"The file name {filename} was used before with other content and was deleted; "
+            "clients keep what they know, so raise the version."
+        )
+    for file in release.files:
+        if file.filename.lower() == filename.lower():
+            raise FileExists(filename)
+        if file.packagetype == distribution.packagetype == "sdist":
+            raise InvalidUpload(
+                f"{filename}: the release {release.version} has the source distribution "
+                f"{file.filename}; a release has only one."
+            )
+
+
+def add_rows(
+    actor: Actor,
+    release: Release,
+    distribution: Distribution,
+    incoming: Incoming,
+    upload_time: datetime,
+) -> File:
+    """The file's row, not yet with its location; its name is taken for ever from now on."""
+    is_wheel = distribution.packagetype == "bdist_wheel"
+    digests = incoming.digests
+    UsedFilename.get_or_create(
+        filename=distribution.filename, defaults={"sha256": digests["sha256"]}
+    )
+    return File.create(
+        release=release,
+        filename=distribution.filename,
+        location="",
+        size=incoming.size,
+        packagetype=distribution.packagetype,
+        python_version=distribution.python_version[:128],
+        requires_python=distribution.metadata.requires_python,
+        upload_time=upload_time,
+        uploaded_by=actor.user_id,
+        user_agent=actor.agent,
+        # A source distribution's may change when it is built: only a wheel's is offered.
+        metadata_sha256=incoming.metadata_sha256 if is_wheel else None,
+        **digests,
+    )
