@@ -78,7 +78,7 @@ DEFAULTS = (
     Setting(
         "TRUSTED_PROXY", None, (NONE, str, list, tuple, bool), "address, network, list or True"
     ),
-    Setting("URL_PREFIX", "", (str,), "path below which the application is mounted, as /pypi"),
+    Setting("URL_PREFIX", "", (str,), "path below which the application is mounted, as /index"),
     Setting("SENDFILE", None, (NONE, str), "nginx or apache: let it send the files"),
     Setting("SHUTDOWN_TIMEOUT", 30, (int,), "seconds that running requests get at a stop"),
     Setting("KEPT_PAGES_MB", 64, (int,), "MB of ready index pages in memory"),
@@ -161,7 +161,7 @@ class Config:
         if self.SENDFILE and self.STORAGE != "LocalStorage":
             raise ConfigError(f"SENDFILE needs STORAGE = 'LocalStorage', not {self.STORAGE!r}.")
         if not re.fullmatch(r"(/[\w.~-]+)*", self.URL_PREFIX, re.ASCII):
-            raise ConfigError(f"URL_PREFIX is {self.URL_PREFIX!r}; write a path such as '/pypi'.")
+            raise ConfigError(f"URL_PREFIX is {self.URL_PREFIX!r}; write a path such as '/index'.")
         if not re.fullmatch(r"/([\w.-]+/)+", self.STATIC_URL):
             raise ConfigError(
                 f"STATIC_URL is {self.STATIC_URL!r}; write a path such as '/static/'."

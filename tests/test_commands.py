@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import socket
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
 from archives_made import wheel_bytes
+from clients import CHECKOUT
 
 from extrapypi import config, database
 from extrapypi.commandline import COMMANDS, main, parser
@@ -43,6 +47,16 @@ def ready(run, tmp_path):
         filename, body = wheel_bytes(version=version)
         (tmp_path / "dist" / filename).write_bytes(body)
     return run
+
+
+def said_by(*arguments: object) -> str:
+    """What a process of its own says, which has to end with status 1 and without a traceback."""
+    command = [sys.executable, "-m", "extrapypi", *map(str, arguments)]
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
 
 
 def test_start_writes_a_configuration_that_works_and_never_overwrites_one(run, tmp_path):
@@ -129,11 +143,11 @@ def test_the_database_is_for_its_owner_only(ready, tmp_path):
     assert stat.S_IMODE((tmp_path / "extrapypi.db").stat().st_mode) == 0o600
 
 
-def test_the_first_start_says_its_passwords_even_when_it_cannot_serve(run, tmp_path, monkeypatch):
-    monkeypatch.delenv("EXTRAPYPI_CONFIG")
+def test_the_first_start_says_its_passwords_even_when_it_cannot_serve(tmp_path, monkeypatch):
+    monkeypatch.delenv("EXTRAPYPI_CONFIG", raising=False)
     monkeypatch.setenv("EXTRAPYPI_BASE_DIR", str(tmp_path / "new"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        said = run("run", "--port", taken.getsockname()[1], status=1)
+        said = said_by("run", "--port", taken.getsockname()[1])
     assert "This is the first start" in said
     assert "Cannot listen on" in said
 
@@ -142,7 +156,7 @@ def test_the_first_start_says_its_passwords_even_when_it_cannot_serve(run, tmp_p
 def test_a_host_that_is_none_is_one_sentence(ready, host):
     for name in ("admin", "pip"):
         ready("set-password", name, "a good secret")
-    assert f"Cannot listen on {host}" in ready("run", "--host", host, "--port", "0", status=1)
+    assert f"Cannot listen on {host}" in said_by("run", "--host", host, "--port", "0")
 
 
 def test_commands_without_tables_say_init(run, tmp_path):
