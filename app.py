@@ -6,22 +6,22 @@ from typing import Any
 
 import bottle
 
-from extrapypi import config as settings
 from extrapypi import database
 from extrapypi.answers import ErrorPlugin, bottle_error
 from extrapypi.auth import Authenticator, AuthPlugin
+from extrapypi.config import Config, load
 from extrapypi.gateway import Gateway
 from extrapypi.pages import KeptPages
 from extrapypi.storage import get_store
-from extrapypi.views import files, legacy, pypi, simple, site
+from extrapypi.views import files, legacy, pypi, server, simple
 
 ROUTES = (  # method, path, view, least role (None: everyone)
-    ("GET", "/", site.front, None),
-    ("GET", "/favicon.ico", site.icon, None),
-    ("GET", "/ping", site.ping, None),
-    ("GET", "/health", site.health, None),
-    ("GET", "/_/oidc/<path:path>", site.no_oidc, None),
-    ("POST", "/_/oidc/<path:path>", site.no_oidc, None),
+    ("GET", "/", server.front, None),
+    ("GET", "/favicon.ico", server.icon, None),
+    ("GET", "/ping", server.ping, None),
+    ("GET", "/health", server.health, None),
+    ("GET", "/_/oidc/<path:path>", server.no_oidc, None),
+    ("POST", "/_/oidc/<path:path>", server.no_oidc, None),
     ("GET", "/simple/", simple.project_list, "installer"),
     ("GET", "/simple", simple.slash, "installer"),
     ("POST", "/simple/", simple.upload, "maintainer"),
@@ -51,7 +51,7 @@ ROUTES = (  # method, path, view, least role (None: everyone)
 class Site:
     """What the views work with: settings, storage, kept pages, and who may do what."""
 
-    def __init__(self, config: settings.Config) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
         self.storage = get_store(config.STORAGE, config.STORAGE_PARAMS)
         self.pages = KeptPages(config.KEPT_PAGES_MB)
@@ -71,7 +71,7 @@ def create_app(config: Any = None) -> Gateway:
     :raises ConfigError: for settings that cannot be used.
     :raises SchemaError: for a database without tables, or with those of another version.
     """
-    config = settings.load(config)
+    config = load(config)
     config.start_logging()
     database.bind(config.DATABASE_URL)
     try:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from extrapypi import __version__, commands, database
+from extrapypi import __version__, commands, database, starting
 from extrapypi.errors import ExtraPyPIError
 from extrapypi.models import ROLES, STATUSES, Token
 
@@ -55,7 +55,7 @@ REASON = argument("--reason", default="", metavar="TEXT", help="shown to those w
 COMMANDS = (
     Command(
         "start",
-        commands.start,
+        starting.start,
         (
             argument("--filename", required=True, metavar="F", help="the file to write"),
             argument("--force", action="store_true", help="overwrite F when it exists"),
@@ -64,7 +64,7 @@ COMMANDS = (
     ),
     Command(
         "init",
-        commands.init,
+        starting.init,
         (
             argument("--user", default="admin", help="name of the admin (default: admin)"),
             argument("--password", default="admin", help="their password (default: admin; - asks)"),
@@ -75,7 +75,7 @@ COMMANDS = (
     ),
     Command(
         "run",
-        commands.run,
+        starting.run,
         (
             argument("--host", help="address to listen on (setting HOST, 127.0.0.1)"),
             argument("--port", type=int, help="port to listen on (setting PORT, 8000)"),
@@ -230,7 +230,7 @@ def run(command: Command, arguments: argparse.Namespace) -> int | None:
     """Runs the command's function, with the database open when it needs tables."""
     if not command.needs_tables:
         return command.function(arguments)
-    settings = commands.load()
+    settings = starting.load()
     with database.connection():
         database.schema_is_current()
         return command.function(arguments, settings)

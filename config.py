@@ -1,4 +1,4 @@
-"""The settings: what they are, where they come from, and whether they make sense.
+"""The configuration: where the settings come from, and whether they make sense.
 
 A configuration is a Python file; its UPPERCASE names are settings. The variable
 EXTRAPYPI_CONFIG names it, and EXTRAPYPI_<NAME> overrides a single setting.
@@ -16,81 +16,22 @@ import secrets
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import platformdirs
 
 from extrapypi.errors import ConfigError
+from extrapypi.settings import (
+    DEFAULTS,
+    KUBERNETES,
+    NONE,
+    OLD_EXTENSIONS,
+    OLD_NAMES,
+    SAMPLE_KEYS,
+    SETTINGS,
+)
 
 log = logging.getLogger("extrapypi")
-
-FORMAT = "[%(asctime)s: %(levelname)s / %(name)s] %(message)s"
-LOGGING_CONFIG = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"default": {"format": FORMAT}},
-    "handlers": {
-        "default": {"class": "logging.StreamHandler", "level": "INFO", "formatter": "default"}
-    },
-    "root": {"level": "NOTSET", "handlers": ["default"]},
-    "loggers": {
-        "extrapypi": {"level": "WARNING", "handlers": ["default"], "propagate": False},
-        "extrapypi.access": {"level": "INFO", "handlers": ["default"], "propagate": False},
-        "peewee": {"level": "INFO"},
-        "waitress.queue": {"level": "ERROR"},  # that requests wait for a thread is no news
-        "peewee.migrations": {"level": "INFO", "handlers": ["default"], "propagate": False},
-    },
-}
-
-
-class Setting(NamedTuple):
-    """One setting: its name, default, the types it takes, and what it means, with its unit."""
-
-    name: str
-    default: Any
-    kinds: tuple[type, ...]
-    meaning: str
-
-
-NONE = type(None)
-DEFAULTS = (
-    Setting("BASE_DIR", None, (str, Path), "folder for the rest; None: the platform's user data"),
-    Setting("DATABASE_URL", None, (str,), "sqlite:///, postgresql:// or mysql://; None: BASE_DIR"),
-    Setting(
-        "SECRET_KEY",
-        None,
-        (str, list, tuple),
-        "text or list, newest first; None: kept in BASE_DIR",
-    ),
-    Setting("STORAGE", "LocalStorage", (str,), "name of the storage driver"),
-    Setting("STORAGE_PARAMS", None, (dict,), "the storage driver's parameters, by name"),
-    Setting("DASHBOARD", True, (bool,), "False removes every browser page"),
-    Setting("STATIC_URL", "/static/", (str,), "where the dashboard's own files are"),
-    Setting("DEBUG", False, (bool,), "tracebacks on error pages, templates reloaded"),
-    Setting("LOGGING_CONFIG", LOGGING_CONFIG, (dict,), "for logging.config.dictConfig"),
-    Setting("HOST", "127.0.0.1", (str,), "address that `run` listens on"),
-    Setting("PORT", 8000, (int,), "port that `run` listens on, 0 to 65535 (0: a free one)"),
-    Setting("THREADS", 8, (int,), "threads that answer requests, 1 to 256"),
-    Setting("ANONYMOUS_READ", False, (bool,), "True: installing needs no credentials"),
-    Setting("MAX_UPLOAD_SIZE", 2 * 1024**3, (int,), "bytes of one file"),
-    Setting("SESSION_LIFETIME", 12 * 3600, (int,), "seconds until a browser must log in again"),
-    Setting("REMEMBER_LIFETIME", 30 * 24 * 3600, (int,), "the same in seconds, if remembered"),
-    Setting(
-        "TRUSTED_PROXY", None, (NONE, str, list, tuple, bool), "address, network, list or True"
-    ),
-    Setting("URL_PREFIX", "", (str,), "path below which the application is mounted, as /index"),
-    Setting("SENDFILE", None, (NONE, str), "nginx or apache: let it send the files"),
-    Setting("SHUTDOWN_TIMEOUT", 30, (int,), "seconds that running requests get at a stop"),
-    Setting("KEPT_PAGES_MB", 64, (int,), "MB of ready index pages in memory"),
-    Setting("README_IMAGES", False, (bool,), "True: READMEs may load images from other hosts"),
-)
-SETTINGS = {setting.name: setting for setting in DEFAULTS}
-OLD_NAMES = {"SQLALCHEMY_DATABASE_URI": "DATABASE_URL", "SQLALCHEMY_URI": "DATABASE_URL"}
-# The 2018 program's manual invited people to set these of its extensions; they do nothing now.
-OLD_EXTENSIONS = re.compile(r"(SQLALCHEMY|WTF|REMEMBER_COOKIE|SESSION_COOKIE)_\w+")
-SAMPLE_KEYS = ("changeit", "changeme", "secret")
-# Kubernetes sets these for a service that is named extrapypi.
-KUBERNETES = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?")
 
 
 class Config:

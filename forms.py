@@ -9,7 +9,8 @@ from bottle import request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from extrapypi.errors import InvalidInput, InvalidUpload, TooLarge
-from extrapypi.storage import BaseStorage, Incoming
+from extrapypi.incoming import Incoming
+from extrapypi.storage import BaseStorage
 
 CHUNK = 1024 * 1024  # bytes read at once
 MOST_PARTS = 1024

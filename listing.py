@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from extrapypi.models import File, Package, Release, Serial, is_prerelease, version_key
+from extrapypi.models import File, Package, Release, Serial, version_key
 
 API_VERSION = "1.4"
 
@@ -77,9 +77,10 @@ def simple_file(file: File, package: Package, root: str) -> dict[str, Any]:
 def is_specifier(text: str) -> bool:
     """Whether it is a version specifier that installers can read, and not empty."""
     try:
-        return bool(text and SpecifierSet(text) is not None)
+        SpecifierSet(text)
     except InvalidSpecifier:
         return False
+    return bool(text)
 
 
 def file_url(file: File, package: Package, root: str) -> str:
@@ -100,7 +101,7 @@ def json_api(package: Package, release: Release | None, root: str) -> dict[str, 
     files: dict[int, list[File]] = {}
     for file in [] if package.status == "quarantined" else sorted_files(package):
         files.setdefault(file.release_id, []).append(file)
-    shown = release or latest(package, files)
+    shown = release or package.latest_release
     document = {
         "info": info(package, shown, files.get(shown.id, []), root),
         "last_serial": package.last_serial,
@@ -117,16 +118,6 @@ def json_api(package: Package, release: Release | None, root: str) -> dict[str, 
             for group in files.values()
         }
     return document
-
-
-def latest(package: Package, files: dict[int, list[File]]) -> Release:
-    """The release that `info` shows: not yanked first, then stable, then the highest."""
-
-    def order(release: Release) -> tuple:
-        alive = any(not file.yanked for file in files.get(release.id, []))
-        return alive, not is_prerelease(release.version), version_key(release.version)
-
-    return max(package.releases, key=order)
 
 
 def info(package: Package, release: Release, files: list[File], root: str) -> dict[str, Any]:

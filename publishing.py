@@ -17,6 +17,7 @@ from extrapypi.auth import Actor
 from extrapypi.database import utcnow
 from extrapypi.distributions import Distribution
 from extrapypi.errors import FileExists, Forbidden, InvalidUpload
+from extrapypi.incoming import Incoming
 from extrapypi.models import (
     Dependency,
     File,
@@ -27,7 +28,7 @@ from extrapypi.models import (
     UsedFilename,
     writing,
 )
-from extrapypi.storage import BaseStorage, Incoming
+from extrapypi.storage import BaseStorage
 
 CLOSED = ("archived", "quarantined")  # take no uploads (PEP 792)
 

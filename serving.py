@@ -24,7 +24,7 @@ from extrapypi.answers import MOST_DRAINED, error_answer
 from extrapypi.errors import ConfigError, ExtraPyPIError, NoRoom, NotLoggedIn, TooLarge
 from extrapypi.forms import OVERHEAD
 from extrapypi.gateway import Gateway
-from extrapypi.storage import FULL, room
+from extrapypi.incoming import FULL, room
 
 log = logging.getLogger("extrapypi")
 

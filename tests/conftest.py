@@ -9,9 +9,10 @@ import pytest
 import webtest
 from archives_made import wheel_bytes
 
-from extrapypi import accounts, config, database, models, passwords
+from extrapypi import accounts, database, models, passwords
 from extrapypi.app import create_app
 from extrapypi.auth import Actor
+from extrapypi.settings import LOGGING_CONFIG
 
 passwords.COST = 4  # bcrypt's least: the tests are not about its slowness
 COMMAND_LINE = Actor()
@@ -40,7 +41,7 @@ def settings(tmp_path, log):
     return {
         "BASE_DIR": str(tmp_path / "index"),
         "SECRET_KEY": "a key that only the tests have",
-        "LOGGING_CONFIG": {**config.LOGGING_CONFIG, "handlers": {"default": handler}},
+        "LOGGING_CONFIG": {**LOGGING_CONFIG, "handlers": {"default": handler}},
     }
 
 

@@ -250,7 +250,7 @@ def test_the_state_of_the_schema_is_told(run, tmp_path):
 
 
 def test_two_first_starts_at_once_create_one_pair_of_users(tmp_path, capsys):
-    from extrapypi.commands import set_up
+    from extrapypi.starting import set_up
 
     database.bind(f"sqlite:///{tmp_path}/x.db")
 

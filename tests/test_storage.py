@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from extrapypi.errors import ConfigError, NoRoom, StorageError
+from extrapypi.incoming import Incoming
 from extrapypi.models import File, Package
-from extrapypi.storage import BaseStorage, Incoming, LocalStorage, get_store
+from extrapypi.storage import BaseStorage, LocalStorage, get_store
 
 BODY = b"the bytes of a wheel" * 100
 METADATA = b"Metadata-Version: 2.1\nName: demo-pkg\nVersion: 1.0\n"

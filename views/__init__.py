@@ -15,7 +15,8 @@ from bottle import HTTPResponse, request
 from packaging.utils import canonicalize_name
 
 from extrapypi.errors import NotFound
-from extrapypi.models import NAME
+from extrapypi.models import NAME, Package
+from extrapypi.pages import REVALIDATE
 
 QUERY = re.compile(r"[!-~]+")
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -69,3 +70,19 @@ def normalized(project: str) -> str:
     if not NAME.match(project):
         raise NotFound(f"There is no project {project[:200]}.")
     return canonicalize_name(project)
+
+
+def package_for(actor, name: str) -> Package:
+    """The project of this normalized name, for an actor who may see it.
+
+    :raises NotFound: when there is none; after that uv looks at the next index.
+    :raises Forbidden: when there is, but the actor's token is for others.
+    """
+    package = Package.named(name)
+    actor.check_package(name)
+    return package
+
+
+def index_headers(serial: int, vary: str = "Accept, Accept-Encoding") -> dict[str, str]:
+    """The headers of an index page that was right at this serial."""
+    return {"Cache-Control": REVALIDATE, "Vary": vary, "X-PyPI-Last-Serial": str(serial)}

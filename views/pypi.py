@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 from extrapypi import listing
-from extrapypi.models import Package, Release
+from extrapypi.models import Release
 from extrapypi.pages import Page
-from extrapypi.views import normalized, redirect, root
-from extrapypi.views.simple import find, headers_at
+from extrapypi.views import index_headers, normalized, package_for, redirect, root
 
 
 def project_json(site, actor, project, version=None):
@@ -18,17 +17,17 @@ def project_json(site, actor, project, version=None):
         return redirect(f"/pypi/{name}/{f'{version}/' if version else ''}json", 301)
 
     def page() -> Page:
-        package = find(actor, name)
+        package = package_for(actor, name)
         release = None if version is None else Release.of(package, version)
         document = listing.json_api(package, release, root())
         body = json.dumps(document, separators=(",", ":")).encode("ascii")
-        headers = {**headers_at(package.last_serial), "Vary": "Accept-Encoding"}
+        headers = index_headers(package.last_serial, vary="Accept-Encoding")
         return Page(body, "application/json", headers)
 
     def last_changed() -> int:
-        return find(actor, name).last_serial
+        return package_for(actor, name).last_serial
 
     if actor.packages is not None:
-        actor.check_package(Package.named(name).normalized_name)
+        package_for(actor, name)
     key = ("pypi", name, version, root())
     return site.pages.get(key, actor.serial, last_changed, page).answer()

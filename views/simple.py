@@ -8,20 +8,10 @@ from bottle import HTTPResponse
 
 from extrapypi import distributions, forms, listing, publishing
 from extrapypi.errors import InvalidInput, InvalidUpload
-from extrapypi.models import Package
-from extrapypi.pages import JSON, REVALIDATE, TEXT_HTML, Page, content_type
-from extrapypi.views import normalized, prefix, redirect, render
+from extrapypi.pages import JSON, TEXT_HTML, Page, content_type
+from extrapypi.views import index_headers, normalized, package_for, prefix, redirect, render
 
 NO_LONGER = ("submit", "submit_pkg_info", "doc_upload", "verify")  # actions of old tools
-
-
-def headers_at(serial: int) -> dict[str, str]:
-    """The headers of an index page that was right at this serial."""
-    return {
-        "Cache-Control": REVALIDATE,
-        "Vary": "Accept, Accept-Encoding",
-        "X-PyPI-Last-Serial": str(serial),
-    }
 
 
 def project_list(site, actor):
@@ -31,7 +21,7 @@ def project_list(site, actor):
     def page() -> Page:
         content = listing.projects(actor.packages)
         body = represent(site, kind, "simple/project_list.html", content)
-        return Page(body, kind, headers_at(content["meta"]["_last-serial"]))
+        return Page(body, kind, index_headers(content["meta"]["_last-serial"]))
 
     if actor.packages is not None:  # a token that sees only some
         return page().answer()
@@ -55,28 +45,16 @@ def index_page(site, actor, name: str, kind: str) -> HTTPResponse:
     """The project's page in this content type."""
 
     def page() -> Page:
-        content = listing.project(find(actor, name), prefix())
+        content = listing.project(package_for(actor, name), prefix())
         body = represent(site, kind, "simple/project_page.html", content)
-        return Page(body, kind, headers_at(content["meta"]["_last-serial"]))
+        return Page(body, kind, index_headers(content["meta"]["_last-serial"]))
 
     def last_changed() -> int:
-        return find(actor, name).last_serial
+        return package_for(actor, name).last_serial
 
     if actor.packages is not None:
-        find(actor, name)
+        package_for(actor, name)
     return site.pages.get((name, kind, prefix()), actor.serial, last_changed, page).answer()
-
-
-def find(actor, name: str) -> Package:
-    """The project of this normalized name.
-
-    :raises NotFound: also for a token that is not for it: uv would stop at a 403 and not look
-        at the next index.
-    :raises Forbidden: for a token that is not for it, when it exists.
-    """
-    package = Package.named(name)
-    actor.check_package(name)
-    return package
 
 
 def represent(site, kind: str, template: str, content: dict) -> bytes:

@@ -1,0 +1,105 @@
+"""A file on its way into the storage, and what a disk may say to that."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from extrapypi.errors import NoRoom, StorageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit
+THREADED = 256 * 1024  # bytes from which hashing a chunk in threads is worth the hand-over
+
+hashers = ThreadPoolExecutor(3, "hash")  # hashlib lets other threads run
+
+
+class Incoming:
+    """A file on its way in: write to it, :meth:`finish` it, and the storage can take it over.
+
+    ``size`` is in bytes; ``digests`` has md5, sha256 and blake2b_256 in hex once it is finished.
+    ``filename`` and ``metadata`` (the core metadata's bytes, or None) are set by the caller.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self.path = path
+        self.stream = stream
+        self.size = 0
+        self.filename = ""
+        self.metadata: bytes | None = None
+        self._hashing: list[Future] = []
+        self._hashes = {
+            "md5": hashlib.md5(usedforsecurity=False),
+            "sha256": hashlib.sha256(),
+            "blake2b_256": hashlib.blake2b(digest_size=32),
+        }
+
+    def write(self, chunk: bytes) -> None:
+        """Adds the bytes; a large chunk is hashed in threads while the next one comes in.
+
+        :raises NoRoom: when the disk is full.
+        """
+        wait(self._hashing)
+        updates = [each.update for each in self._hashes.values()]
+        if len(chunk) >= THREADED:
+            self._hashing = [hashers.submit(update, chunk) for update in updates]
+        else:
+            self._hashing = []
+            for update in updates:
+                update(chunk)
+        with storage_errors():
+            self.stream.write(chunk)
+        self.size += len(chunk)
+
+    def finish(self) -> None:
+        """Makes sure that the bytes have reached the disk."""
+        with storage_errors():
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digests of what was written so far."""
+        wait(self._hashing)
+        return {name: each.hexdigest() for name, each in self._hashes.items()}
+
+    @property
+    def metadata_sha256(self) -> str | None:
+        """The digest of the core metadata, when there is some."""
+        return None if self.metadata is None else hashlib.sha256(self.metadata).hexdigest()
+
+    def discard(self) -> None:
+        """Removes what the storage did not take over; may be called twice."""
+        self.stream.close()
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turns errors of the disk into StorageError, a full disk into NoRoom."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise NoRoom(f"There is no room left in the storage ({error.strerror}).") from error
+        raise StorageError(f"The storage fails: {error.strerror or error}.") from error
+
+
+def sync(directory: Path) -> None:
+    """Makes sure that the names in the directory have reached the disk."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def room(folder: Path) -> int:
+    """Bytes that are free in the file system of the folder."""
+    return shutil.disk_usage(folder).free
