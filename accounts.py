@@ -56,7 +56,7 @@ def create_user(
 
 
 def check_username(username: str) -> None:
-    """Nothing, when an account may have this name.
+    """Refuses a name that no account may have.
 
     :raises InvalidInput: with the rule that it breaks. A colon would end the name in HTTP Basic;
         names that begin with two underscores are for tokens.
@@ -72,7 +72,7 @@ def check_username(username: str) -> None:
 
 
 def check_email(email: str) -> None:
-    """Nothing, when it looks like an address; else InvalidInput."""
+    """Refuses what does not look like an address, with InvalidInput."""
     if len(email.casefold()) > 254 or not EMAIL.fullmatch(email) or UNPRINTABLE.search(email):
         raise InvalidInput(f"{email!r} is no e-mail address.")
 

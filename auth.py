@@ -67,7 +67,7 @@ class Actor:
         return ROLES.index(self.role) >= ROLES.index(role)
 
     def check(self, role: str) -> None:
-        """Nothing, when :meth:`may` says yes.
+        """Refuses an actor of whom :meth:`may` says no.
 
         :raises Forbidden: with what is missing.
         """
@@ -77,7 +77,7 @@ class Actor:
             raise Forbidden(f"This needs the role {role}; {self.username} is {self.role}.")
 
     def check_package(self, normalized_name: str) -> None:
-        """Nothing, when the token is for this project; else Forbidden."""
+        """Refuses a token that is for other projects, with Forbidden."""
         if self.packages is not None and normalized_name not in self.packages:
             raise Forbidden(f"The token {self.token!r} is not for the project {normalized_name}.")
 
@@ -217,7 +217,7 @@ def printable(text: str) -> str:
 
 
 def throttle(address: str, username: str) -> None:
-    """Nothing, while the address has not failed too often.
+    """Refuses an address that has failed too often.
 
     :raises TooManyFailures: after 10 failures for the user name, or 100 in all, in 5 minutes.
     """

@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, EOFError):
         print("extrapypi: interrupted.", file=sys.stderr)
-    except (ExtraPyPIError, peewee.PeeweeException, OSError) as error:
+    except (ExtraPyPIError, peewee.PeeweeException, OSError, UnicodeEncodeError) as error:
         print(f"extrapypi: {explained(error)}", file=sys.stderr)
     return 1
 
@@ -217,6 +217,8 @@ def explained(error: Exception) -> str:
         return f"{error.filename or 'The system'}: {error.strerror or error}."
     if isinstance(error, peewee.PeeweeException):
         return f"The database cannot be used: {first_line(error)}."
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!r} is not text in UTF-8."
     cause = f" {first_line(error.__cause__)}." if isinstance(error.__cause__, UNTOLD) else ""
     return f"{error}{cause}"
 

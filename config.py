@@ -90,7 +90,7 @@ class Config:
         return f"{scheme}://{rest}"
 
     def check(self) -> None:
-        """Nothing, when every setting makes sense; else ConfigError naming one that does not."""
+        """Refuses a setting that makes no sense, with ConfigError naming it and the rule."""
         within(self, "PORT", 0, 65535)
         within(self, "THREADS", 1, 256)
         for name in ("MAX_UPLOAD_SIZE", "SESSION_LIFETIME", "REMEMBER_LIFETIME"):
@@ -101,6 +101,8 @@ class Config:
             raise ConfigError(f"SENDFILE is {self.SENDFILE!r}; it takes None, 'nginx' or 'apache'.")
         if self.SENDFILE and self.STORAGE != "LocalStorage":
             raise ConfigError(f"SENDFILE needs STORAGE = 'LocalStorage', not {self.STORAGE!r}.")
+        if self.SENDFILE and not self.trusted_proxies:
+            raise ConfigError("SENDFILE needs TRUSTED_PROXY: others get no answers without bytes.")
         if not re.fullmatch(r"(/[\w.~-]+)*", self.URL_PREFIX, re.ASCII):
             raise ConfigError(f"URL_PREFIX is {self.URL_PREFIX!r}; write a path such as '/index'.")
         if not re.fullmatch(r"/([\w.-]+/)+", self.STATIC_URL):
@@ -228,7 +230,7 @@ def known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def check_kind(name: str, value: Any) -> None:
-    """Nothing, when the value is of a type that the setting takes.
+    """Refuses a value of a type that the setting does not take.
 
     :raises ConfigError: naming the setting, the value's type and the types it takes.
     """
@@ -241,7 +243,7 @@ def check_kind(name: str, value: Any) -> None:
 
 
 def within(config: Config, name: str, least: int, most: int) -> None:
-    """Nothing, when the number lies between the two; else ConfigError."""
+    """Refuses a number that does not lie between the two, with ConfigError."""
     if not least <= getattr(config, name) <= most:
         raise ConfigError(f"{name} is {getattr(config, name)}; it goes from {least} to {most}.")
 

@@ -129,7 +129,7 @@ def mysql(url: str) -> peewee.Database:
 
 
 def require(driver: str, extra: str) -> None:
-    """Nothing, when the driver can be imported; else ConfigError naming the extra."""
+    """Refuses a database whose driver is not installed, with ConfigError naming the extra."""
     if importlib.util.find_spec(driver) is None:
         raise ConfigError(
             f"This database needs the driver {driver}; install extrapypi with the extra {extra}."
@@ -190,13 +190,12 @@ def connection() -> Iterator[None]:
 
 
 def schema_is_current() -> None:
-    """Nothing, when the tables are those of this program.
+    """Refuses tables that are not those of this program.
 
     :raises SchemaError: with what to do, when there are none, older or newer ones.
     """
-    path = database.database
-    if isinstance(database.obj, peewee.SqliteDatabase) and not Path(path).exists():
-        raise SchemaError(f"There is no database {path} yet; run: extrapypi init")
+    if no_file():
+        raise SchemaError(f"There is no database {database.database} yet; run: extrapypi init")
     refuse_2018()
     status = schema_status()
     if not any(applied for _, applied, _ in status):
@@ -209,8 +208,15 @@ def schema_is_current() -> None:
 
 def schema_status() -> list[tuple[str, datetime | None, bool]]:
     """For every migration: its name, when it was applied (or None), whether it is known here."""
-    rows = migrations.Runner(database.obj, str(MIGRATIONS)).status()
+    runner = migrations.Runner(database.obj, str(MIGRATIONS))
+    rows = runner.migrations() if no_file() else runner.status()
     return [(row.name, row.applied, row.path is not None) for row in rows]
+
+
+def no_file() -> bool:
+    """Whether the database is a file that is not there; connecting would make an empty one."""
+    is_sqlite = isinstance(database.obj, peewee.SqliteDatabase)
+    return is_sqlite and not Path(database.database).exists()
 
 
 def upgrade_schema() -> list[str]:

@@ -47,7 +47,8 @@ class Gateway:
         started = time.perf_counter()
         forwarded = take_forwarded(environ)
         prefix = ""
-        if forwarded and self._is_trusted(environ.get("REMOTE_ADDR")):
+        if self._is_trusted(environ.get("REMOTE_ADDR")):
+            environ["extrapypi.proxied"] = True
             self._apply(forwarded, environ)
             prefix = forwarded.get("PREFIX", "").rstrip("/")
         mount(environ, self.prefix or prefix)

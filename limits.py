@@ -31,6 +31,7 @@ class Tally:
         self.names: set[bytes] = set()
 
     def add_bytes(self, size: int) -> None:
+        """Counts bytes that were unpacked."""
         self.unpacked += size
         if self.unpacked > self.allowed:
             raise InvalidUpload(
@@ -50,6 +51,7 @@ class Tally:
 
 
 def digest(name: bytes) -> bytes:
+    """What stands for a name, in 16 bytes."""
     return hashlib.blake2b(name, digest_size=16).digest()
 
 
@@ -66,6 +68,7 @@ def check_name(name: str) -> None:
 
 
 def check_size(name: str, size: int, limit: int) -> None:
+    """Refuses a member of more bytes than the limit."""
     if size > limit:
         raise InvalidUpload(f"{shown(name)} has more than {limit} bytes, the most there may be.")
 

@@ -145,7 +145,7 @@ def set_maintainer(actor: Actor, project: str, username: str, listed: bool = Tru
 
 
 def check_listed(actor: Actor, package: Package, role: str) -> None:
-    """Nothing, for an admin, and for the project's maintainers who have the role.
+    """Refuses all but admins, and the project's maintainers who have the role.
 
     :raises Forbidden: with what is missing.
     """

@@ -33,7 +33,7 @@ COMMONEST = frozenset(
 
 
 def check_new(password: str, username: str) -> None:
-    """Nothing, when a person may choose this password.
+    """Refuses a password that nobody may choose.
 
     :raises InvalidInput: with the rule that it breaks (never with the password).
     """

@@ -98,7 +98,7 @@ def mend(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -
 
 
 def check_may_add(actor: Actor, package: Package | None, distribution: Distribution) -> None:
-    """Nothing, when the actor may add files to the project, or create it when there is none.
+    """Refuses an actor who may not add files to the project, or create it when there is none.
 
     :raises Forbidden: with what stands in the way.
     """
@@ -172,7 +172,7 @@ def extra_of(requirement: Requirement) -> str:
 
 
 def check_free(release: Release, distribution: Distribution, incoming: Incoming) -> None:
-    """Nothing, when the release has room for the file.
+    """Refuses a file for which the release has no room.
 
     :raises InvalidUpload: for a name that other bytes had, and for a second sdist.
     :raises FileExists: for a name that differs only by case.

@@ -50,23 +50,15 @@ def send_file(
         return HTTPResponse(b"", 304, headers)
     if sendfile:
         return HTTPResponse(b"", 200, {**headers, **handed_over(file, path, sendfile)})
-    start, stop = 0, file.size
-    wanted = header("Range")
-    if (
-        wanted
-        and request.method == "GET"
-        and range_applies(headers["ETag"], headers["Last-Modified"])
-    ):
-        part = parse_range(wanted, file.size)
-        if part == ():
-            headers["Content-Range"] = f"bytes */{file.size}"
-            return HTTPResponse(b"", 416, {**headers, "Content-Length": "0"})
-        if part is not None:
-            start, stop = part
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+    part = wanted_part(file.size, headers["ETag"], headers["Last-Modified"])
+    if part == ():
+        headers |= {"Content-Range": f"bytes */{file.size}", "Content-Length": "0"}
+        return HTTPResponse(b"", 416, headers)
+    start, stop = part or (0, file.size)
     headers["Content-Length"] = str(stop - start)
-    status = 206 if "Content-Range" in headers else 200
-    return HTTPResponse(body(path, start, stop - start, file.size), status, headers)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+    return HTTPResponse(body(path, start, stop - start, file.size), 206 if part else 200, headers)
 
 
 def has_it(file: ServedFile, etag: str) -> bool:
@@ -77,9 +69,11 @@ def has_it(file: ServedFile, etag: str) -> bool:
     return since is not None and file.upload_time.replace(microsecond=0) <= since
 
 
-def range_applies(etag: str, last_modified: str) -> bool:
-    """Whether If-Range allows a part: a mismatch means that the client began with other bytes."""
-    return header("If-Range").strip() in ("", etag, last_modified)
+def wanted_part(size: int, etag: str, last_modified: str) -> tuple[int, int] | tuple[()] | None:
+    """What :func:`parse_range` gives for the request; None when If-Range names other bytes."""
+    if request.method != "GET" or header("If-Range").strip() not in ("", etag, last_modified):
+        return None
+    return parse_range(header("Range"), size)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:

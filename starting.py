@@ -161,7 +161,7 @@ or put this into ~/.pypirc and say `twine upload -r extrapypi dist/*`:
 
 
 def refuse_open_door(settings: Config) -> None:
-    """Nothing, when strangers may reach the server.
+    """Refuses to serve to strangers what they could walk into.
 
     :raises ConfigError: for an address beyond this machine with a password or key that all know.
     """

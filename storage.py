@@ -97,7 +97,7 @@ class BaseStorage:
         """Removes what uploads left that never came to an end; may do nothing."""
 
     def ping(self) -> None:
-        """Nothing, while files can be read and written."""
+        """Raises StorageError while files cannot be read and written."""
         raise NotImplementedError
 
     @property

@@ -78,6 +78,7 @@ class Gunzip:
         return data
 
     def fill(self) -> None:
+        """Unpacks one more step into the buffer."""
         packed = self.inflate.unconsumed_tail or self.stream.read(CHUNK)
         content = self.inflate.decompress(packed, CHUNK)
         if not packed and not content and not self.inflate.eof:
@@ -96,6 +97,7 @@ class Gunzip:
             rest = self.stream.read(CHUNK)
 
     def exactly(self, size: int) -> bytes:
+        """The next bytes; content that ends before is refused."""
         made = io.BytesIO()
         while made.tell() < size:
             piece = self.read(min(CHUNK, size - made.tell()))
@@ -105,6 +107,7 @@ class Gunzip:
         return made.getvalue()
 
     def skip_to(self, position: int) -> None:
+        """Passes over the content up to this position."""
         while self.position < position:
             self.exactly(min(CHUNK, position - self.position))
 
@@ -224,4 +227,5 @@ def cut(field: bytes) -> bytes:
 
 
 def decoded(name: bytes) -> str:
+    """The name as text; bytes that are no UTF-8 stay as surrogates."""
     return name.decode("utf-8", "surrogateescape")

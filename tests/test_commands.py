@@ -122,7 +122,6 @@ def test_init_with_something_wrong_leaves_nothing(run, tmp_path, words):
 @pytest.mark.parametrize(
     "url",
     [
-        "sqlite:////proc/nothing/x.db",
         "sqlite:///config.py",
         "sqlite:///.",
         "postgresql://nobody@127.0.0.1:1/x",
@@ -137,6 +136,12 @@ def test_a_database_that_cannot_be_used_is_one_sentence(run, tmp_path, url, word
     said = run(*words, status=1).splitlines()
     assert said[-1].startswith("extrapypi: ")
     assert (tmp_path / "config.py").read_text().startswith("BASE_DIR")
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(run, tmp_path):
+    (tmp_path / "config.py").write_text("BASE_DIR = '/proc/nothing'")
+    for words in (["init"], ["db", "upgrade"]):
+        assert run(*words, status=1).startswith("extrapypi: ")
 
 
 def test_the_database_is_for_its_owner_only(ready, tmp_path):
@@ -232,6 +237,11 @@ def test_files_are_imported_yanked_marked_checked_and_deleted(ready, tmp_path, m
     assert "no project demo-pkg" in ready("delete", "demo-pkg", "--yes", status=1)
 
 
+def test_an_argument_that_is_no_text_is_one_sentence(ready):
+    assert "is not text in UTF-8" in ready("yank", "\udcff", "1.0", status=1)
+    assert "is not text in UTF-8" in ready("set-password", "\udcff", "good enough", status=1)
+
+
 def test_an_import_with_bad_files_says_so_and_ends_with_1(ready, tmp_path):
     (tmp_path / "dist" / "demo-3.0.tar.gz").write_text("no archive")
     said = ready("import", tmp_path / "dist", status=1)
@@ -244,6 +254,7 @@ def test_an_import_with_bad_files_says_so_and_ends_with_1(ready, tmp_path):
 def test_the_state_of_the_schema_is_told(run, tmp_path):
     run("start", "--filename", tmp_path / "config.py")
     assert "0001_initial pending" in run("db", "status", status=1)
+    assert not (tmp_path / "extrapypi.db").exists()
     assert "0001_initial" in run("db", "upgrade")
     assert "up to date" in run("db", "upgrade")
     assert "pending" not in run("db", "status")

@@ -119,11 +119,14 @@ def test_metadata_is_text_that_clients_keep(client):
     ],
 )
 def test_a_front_server_can_send_the_bytes(settings, request, sendfile, header, value):
-    settings["SENDFILE"] = sendfile
-    answer = request.getfixturevalue("client").get(URL)
+    settings |= {"SENDFILE": sendfile, "TRUSTED_PROXY": "127.0.0.1"}
+    client = request.getfixturevalue("client")
+    answer = client.get(URL)
     root = request.getfixturevalue("app").site.storage.root
     assert answer.headers[header] == value.format(root=root)
     assert answer.body == b""
+    client.extra_environ["REMOTE_ADDR"] = "10.0.0.1"  # who goes round the proxy gets the bytes
+    assert client.get(URL).body == BODY
 
 
 def test_a_file_that_is_gone_from_the_disk_is_503_with_a_sentence(client, app):

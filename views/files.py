@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from bottle import request
+
 from extrapypi.distributions import FILENAME
 from extrapypi.errors import Forbidden, NotFound
 from extrapypi.models import ServedFile
@@ -23,7 +25,8 @@ def download(site, actor, project, filename):
     file = find(actor, name, filename)
     path = site.storage.get_file(file.location)
     headers = {"Cache-Control": cache_control(site.config.ANONYMOUS_READ)}
-    return send_file(file, path, headers, site.config.SENDFILE)
+    sendfile = site.config.SENDFILE if "extrapypi.proxied" in request.environ else None
+    return send_file(file, path, headers, sendfile)
 
 
 def metadata(site, actor, name: str, filename: str):

@@ -86,7 +86,7 @@ def upload(site, actor):
 
 
 def check_action(action: str) -> None:
-    """Nothing, for an upload.
+    """Refuses what is no upload.
 
     :raises InvalidInput: for any other action of PyPI's old API, gone or never known.
     """
