@@ -9,6 +9,7 @@ import argparse
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -186,7 +187,12 @@ def parser() -> argparse.ArgumentParser:
 def add_command(parent: Any, name: str, command: Command) -> None:
     """Adds a command with its arguments; its help is its function's docstring."""
     text = (command.function.__doc__ or "").strip()
-    added = parent.add_parser(name, help=text.splitlines()[0], description=text)
+    added = parent.add_parser(
+        name,
+        help=text.splitlines()[0],
+        description=textwrap.dedent(" " * 4 + text),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     for names, options in command.arguments:
         added.add_argument(*names, **options)
     added.set_defaults(command=command)

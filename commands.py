@@ -26,7 +26,10 @@ def create_user(arguments: argparse.Namespace, settings: Config) -> None:
 
 
 def set_password(arguments: argparse.Namespace, settings: Config) -> None:
-    """Changes a password and ends the user's browser sessions."""
+    """Changes a password and ends the user's browser sessions.
+
+    The old password is of no use from the next request on; tokens stay as they are.
+    """
     accounts.set_password(COMMAND_LINE, arguments.username, asked(arguments.password))
     print(f"Changed the password of {arguments.username}.")
 
@@ -39,13 +42,17 @@ def list_users(arguments: argparse.Namespace, settings: Config) -> None:
 
 
 def delete_user(arguments: argparse.Namespace, settings: Config) -> None:
-    """Deletes an account; its files stay."""
+    """Deletes an account, with its tokens; its files and its lines in the journal stay."""
     accounts.delete_user(COMMAND_LINE, arguments.username)
     print(f"Deleted the user {arguments.username}.")
 
 
 def token_create(arguments: argparse.Namespace, settings: Config) -> None:
-    """Creates a token and prints its secret, this once."""
+    """Creates a token and prints its secret, this once.
+
+    It is the password of the user __token__ for twine, uv and pip, and never gives more than the
+    role that its owner has at the moment.
+    """
     token, secret = accounts.create_token(
         COMMAND_LINE,
         arguments.username,
@@ -75,7 +82,10 @@ def token_revoke(arguments: argparse.Namespace, settings: Config) -> None:
 
 
 def yank(arguments: argparse.Namespace, settings: Config) -> None:
-    """Yanks a release, so that only those who pin it get it, or takes that back."""
+    """Yanks a release, so that only those who pin it get it, or takes that back.
+
+    Its files stay where they are (PEP 592). Installers show the reason.
+    """
     names = packages.yank(
         COMMAND_LINE, arguments.project, arguments.version, arguments.reason, arguments.undo
     )
@@ -83,7 +93,11 @@ def yank(arguments: argparse.Namespace, settings: Config) -> None:
 
 
 def delete(arguments: argparse.Namespace, settings: Config) -> None:
-    """Deletes a project, a release or a file, for good."""
+    """Deletes a project, a release or a file, for good.
+
+    A release or project goes with its last file. Only the same bytes may come back under a name
+    that was used; to take a release out of use, rather yank it.
+    """
     what = " ".join(filter(None, (arguments.project, arguments.version, arguments.filename)))
     if not arguments.yes and not confirmed(f"Delete {what} for good? Type yes: "):
         raise InvalidInput("Nothing was deleted; --yes does not ask.")
@@ -104,13 +118,21 @@ def confirmed(question: str) -> bool:
 
 
 def status(arguments: argparse.Namespace, settings: Config) -> None:
-    """Marks a project as active, archived, deprecated or quarantined."""
+    """Marks a project as active, archived, deprecated or quarantined.
+
+    An archived project takes no uploads; one in quarantine offers no files, either (PEP 792).
+    """
     packages.set_status(COMMAND_LINE, arguments.project, arguments.status, arguments.reason)
     print(f"{arguments.project} is now {arguments.status}.")
 
 
 def import_files(arguments: argparse.Namespace, settings: Config) -> int:
-    """Registers distributions that lie in folders, or in the storage itself."""
+    """Registers distributions that lie in folders, or in the storage itself.
+
+    Wheels and sdists are copied in, with their times; those that lie in the storage move to their
+    place. What is there already is left alone, so it may be repeated. Exit status 1 when an archive
+    was skipped, with the reason.
+    """
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     user = models.User.named(arguments.user)
     actor = Actor(username=user.username, role=user.role, user_id=user.id)
@@ -138,7 +160,10 @@ def db_upgrade(arguments: argparse.Namespace) -> None:
 
 
 def check(arguments: argparse.Namespace, settings: Config) -> int:
-    """Compares database and storage; exit status 1 when they differ."""
+    """Compares database and storage; exit status 1 when they differ.
+
+    It changes nothing, and may run while the index is served.
+    """
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     faults = list(transfer.check(storage, arguments.deep))
     for fault in faults:

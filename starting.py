@@ -24,7 +24,10 @@ COMMAND_LINE = Actor()
 
 
 def start(arguments: argparse.Namespace) -> None:
-    """Writes a commented sample configuration, with a fresh SECRET_KEY."""
+    """Writes a commented sample configuration, with a fresh SECRET_KEY.
+
+    It keeps everything in the folder of the file, and overwrites nothing without --force.
+    """
     path = Path(arguments.filename).expanduser().absolute()
     text = sample_configuration(path.parent)
     try:
@@ -53,7 +56,11 @@ def sample_configuration(folder: Path) -> str:
         "",
     ]
     for setting in DEFAULTS:
-        default = f"{setting.name} = {pformat(setting.default, width=90)}".replace("\n", "\n# ")
+        default = (
+            f"{setting.name} = {pformat(setting.default, width=90, sort_dicts=False)}".replace(
+                "\n", "\n# "
+            )
+        )
         own = setting.name in set_here
         line = f"{setting.name} = {set_here[setting.name]}" if own else f"# {default}"
         lines += [f"# {setting.meaning}", line, ""]
@@ -61,7 +68,11 @@ def sample_configuration(folder: Path) -> str:
 
 
 def init(arguments: argparse.Namespace) -> None:
-    """Creates or upgrades the tables, then an admin and a user for pip. Safe to run twice."""
+    """Creates or upgrades the tables, then an admin and a user for pip.
+
+    It may be run again: a user that is there stays as it is. As long as a documented password
+    (admin, pip) is in place, `run` serves this machine only.
+    """
     settings = load()
     wanted = (
         (arguments.user, asked(arguments.password), "admin", "admin"),
@@ -97,7 +108,12 @@ def first_user(username: str, password: str, role: str, default: bool) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serves the index until it is stopped."""
+    """Serves the index until it is stopped.
+
+    Without a configuration, the first start makes everything below the platform's folder for
+    user data (or EXTRAPYPI_BASE_DIR) and prints the passwords of its two users, once. A signal
+    (Ctrl-C, TERM) lets running requests come to their end; a second one does not.
+    """
     settings = load()
     for name in ("host", "port", "threads"):
         if getattr(arguments, name) is not None:
