@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 
 import pytest
 import webtest
 from archives_made import wheel_bytes
+from peewee import sort_models
 
 from extrapypi import accounts, database, models, passwords
 from extrapypi.app import create_app
 from extrapypi.auth import Actor
+from extrapypi.errors import Unavailable
 from extrapypi.settings import LOGGING_CONFIG
 
 passwords.COST = 4  # bcrypt's least: the tests are not about its slowness
 COMMAND_LINE = Actor()
+SERVERS = {"postgresql": "postgres", "mysql": "mysql"}  # a database that each server has
 USERS = {  # every role has a user of its name
     role: f"secret of {role}" for role in models.ROLES
 }
@@ -34,22 +38,76 @@ def log(tmp_path):
                 handler.close()
 
 
+def with_server(url: str) -> str:
+    """The URL of an empty database with our tables, on a server that runs on this machine."""
+    engine, name = url.partition(":")[0], f"extrapypi_test_{os.getpid()}"
+    database.bind(url + SERVERS[engine])
+    try:
+        with database.connection():
+            database.database.execute_sql(f"DROP DATABASE IF EXISTS {name}")
+            database.database.execute_sql(f"CREATE DATABASE {name}")
+    except Unavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{engine} does not run at {url} (see the README): {error.__cause__}")
+    database.bind(url + name)
+    database.upgrade_schema()
+    return url + name
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """The URL of a database on PostgreSQL, which is dropped in the end."""
+    yield with_server("postgresql://postgres@127.0.0.1:5432/")
+    drop("postgresql://postgres@127.0.0.1:5432/")
+
+
+@pytest.fixture(scope="session")
+def mysql():
+    """The URL of a database on MySQL or MariaDB, which is dropped in the end."""
+    yield with_server("mysql://root@127.0.0.1:3306/")
+    drop("mysql://root@127.0.0.1:3306/")
+
+
+def drop(url: str) -> None:
+    """Drops the database of this test run."""
+    database.bind(url + SERVERS[url.partition(":")[0]])
+    with database.connection():
+        database.database.execute_sql(f"DROP DATABASE extrapypi_test_{os.getpid()}")
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+def database_url(request, tmp_path):
+    """The URL of an empty database, on one of the three kinds after the other."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/index/extrapypi.db"
+    url = request.getfixturevalue(request.param)
+    database.bind(url)
+    with database.connection(), database.database.atomic():
+        for table in reversed(sort_models(models.TABLES)):
+            table.delete().execute()
+        models.Serial.create(value=0)
+    database.close()
+    return url
+
+
 @pytest.fixture
-def settings(tmp_path, log):
+def settings(tmp_path, log, database_url):
     """The settings of the test's index; change them before `app` is used."""
     handler = {"class": "logging.FileHandler", "filename": str(log), "formatter": "default"}
     return {
         "BASE_DIR": str(tmp_path / "index"),
+        "DATABASE_URL": database_url,
         "SECRET_KEY": "a key that only the tests have",
         "LOGGING_CONFIG": {**LOGGING_CONFIG, "handlers": {"default": handler}},
     }
 
 
 @pytest.fixture
-def tables(settings, tmp_path):
+def tables(settings):
     """The database with its tables and a user for each role, without an application."""
-    url = settings.setdefault("DATABASE_URL", f"sqlite:///{tmp_path}/index/extrapypi.db")
-    database.bind(url)
+    database.bind(settings["DATABASE_URL"])
     database.upgrade_schema()
     for role, password in USERS.items():
         accounts.create_user(COMMAND_LINE, role, password, f"{role}@example.org", role)

@@ -20,12 +20,14 @@ def test_the_migrations_make_the_tables_of_the_models(tables):
     assert not difference, difference
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_database_without_tables_is_refused_and_not_even_created(settings, tmp_path):
     with pytest.raises(SchemaError, match="run: extrapypi init"):
         create_app(settings)
     assert not (tmp_path / "index" / "extrapypi.db").exists()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_an_older_and_a_newer_schema_are_refused_with_what_to_do(settings, tables):
     database.database.execute_sql(
         "INSERT INTO schema_migration (name, applied) VALUES ('9999', '')"
