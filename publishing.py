@@ -116,15 +116,18 @@ def check_may_add(actor: Actor, package: Package | None, distribution: Distribut
 
 def ensure_package(serial: int, actor: Actor, distribution: Distribution) -> Package:
     """The file's project, created when this is its first; lists the actor as maintainer."""
-    package, is_new = Package.get_or_create(
-        normalized_name=distribution.normalized_name, defaults={"name": distribution.metadata.name}
-    )
-    check_may_add(actor, None if is_new else package, distribution)
-    if is_new:
+    package = Package.get_or_none(Package.normalized_name == distribution.normalized_name)
+    check_may_add(actor, package, distribution)
+    if package is None:
+        names = {
+            "normalized_name": distribution.normalized_name,
+            "name": distribution.metadata.name,
+        }
+        package = Package.create(**names)
         Journal.add(serial, actor, "create project", package=package.name)
-    if actor.user_id is not None:
-        key = {"package": package, "user": actor.user_id}
-        Maintainer.get_or_create(**key)
+    key = {"package": package, "user": actor.user_id}
+    if actor.user_id is not None and Maintainer.get_or_none(**key) is None:
+        Maintainer.create(**key)
     return package
 
 
@@ -204,9 +207,8 @@ def add_rows(
     """The file's row, not yet with its location; its name is taken for ever from now on."""
     is_wheel = distribution.packagetype == "bdist_wheel"
     digests = incoming.digests
-    UsedFilename.get_or_create(
-        filename=distribution.filename, defaults={"sha256": digests["sha256"]}
-    )
+    if UsedFilename.get_or_none(filename=distribution.filename) is None:
+        UsedFilename.create(filename=distribution.filename, sha256=digests["sha256"])
     return File.create(
         release=release,
         filename=distribution.filename,
