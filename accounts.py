@@ -15,7 +15,7 @@ from extrapypi import passwords
 from extrapypi.auth import UNPRINTABLE, Actor, new_secret, secret_digest
 from extrapypi.database import utcnow
 from extrapypi.errors import InvalidInput, NotFound
-from extrapypi.models import NAME, ROLES, Journal, Token, User, writing
+from extrapypi.models import NAME, ROLES, Journal, Maintainer, Package, Token, User, writing
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
@@ -105,6 +105,8 @@ def delete_user(actor: Actor, username: str) -> None:
         others = User.select().where(User.role == "admin", User.is_active, User.id != user.id)
         if user.role == "admin" and not others.exists():
             raise InvalidInput(f"{user.username} is the last active admin and cannot be removed.")
+        for package in Package.select().join(Maintainer).where(Maintainer.user == user):
+            package.touch(serial)  # its page names its maintainers
         user.delete_instance()
         Journal.add(serial, actor, "delete user", detail=user.username)
 

@@ -24,7 +24,6 @@ from extrapypi.models import ROLES, Failure, Token
 
 log = logging.getLogger("extrapypi")
 
-TOKEN_PREFIX = "xpypi_"  # fixed, so that scanners for leaked secrets can know it
 TOKEN_USER = "__token__"
 WINDOW = timedelta(minutes=5)  # in which failures count
 PER_USER, PER_ADDRESS = 10, 100  # failures of one address: for one user name, in all
@@ -84,7 +83,7 @@ class Actor:
 
 def new_secret() -> str:
     """A token's secret: 256 random bits behind the fixed prefix."""
-    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+    return Token.PREFIX + secrets.token_urlsafe(32)
 
 
 def secret_digest(secret: str) -> str:
@@ -116,9 +115,9 @@ class Authenticator:
         if not header:
             return self._anonymous() if self.anonymous_read else None
         username, secret = parse_authorization(header)
-        if username.startswith(TOKEN_PREFIX):  # as in https://TOKEN@host/
+        if username.startswith(Token.PREFIX):  # as in https://TOKEN@host/
             username, secret = TOKEN_USER, username
-        if username == TOKEN_USER or secret.startswith(TOKEN_PREFIX):
+        if username == TOKEN_USER or secret.startswith(Token.PREFIX):
             actor = self._by_token(secret, environ)
         else:
             actor = self._by_password(username, secret, environ)
@@ -147,7 +146,7 @@ class Authenticator:
     def _check_password(
         self, username: str, password: str, password_hash: str | None, environ: dict
     ) -> None:
-        address, name = source(environ)["address"], printable(username).casefold()
+        address, name = source(environ)["address"], printable(username.casefold())
         throttle(address, name)
         if not passwords.matches(password, password_hash):
             note_failure(address, name)

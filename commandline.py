@@ -212,7 +212,13 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, EOFError):
         print("extrapypi: interrupted.", file=sys.stderr)
-    except (ExtraPyPIError, peewee.PeeweeException, OSError, UnicodeEncodeError) as error:
+    except (
+        ExtraPyPIError,
+        peewee.PeeweeException,
+        OSError,
+        UnicodeEncodeError,
+        OverflowError,
+    ) as error:
         print(f"extrapypi: {explained(error)}", file=sys.stderr)
     return 1
 
@@ -223,6 +229,8 @@ def explained(error: Exception) -> str:
         return f"{error.filename or 'The system'}: {error.strerror or error}."
     if isinstance(error, peewee.PeeweeException):
         return f"The database cannot be used: {first_line(error)}."
+    if isinstance(error, OverflowError):
+        return f"A number is too large: {error}."
     if isinstance(error, UnicodeEncodeError):
         return f"{error.object!r} is not text in UTF-8."
     cause = f" {first_line(error.__cause__)}." if isinstance(error.__cause__, UNTOLD) else ""

@@ -133,6 +133,8 @@ def import_files(arguments: argparse.Namespace, settings: Config) -> int:
     place. What is there already is left alone, so it may be repeated. Exit status 1 when an archive
     was skipped, with the reason.
     """
+    if "" in arguments.path:
+        raise InvalidInput("An empty path is no folder; write . for this one.")
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     user = models.User.named(arguments.user)
     actor = Actor(username=user.username, role=user.role, user_id=user.id)

@@ -55,7 +55,10 @@ class Config:
 
     def _complete(self) -> None:
         base_dir = self.BASE_DIR or platformdirs.user_data_path("extrapypi", appauthor=False)
-        self.BASE_DIR = self.base / Path(base_dir).expanduser()
+        try:
+            self.BASE_DIR = self.base / Path(base_dir).expanduser()
+        except RuntimeError as error:
+            raise ConfigError(f"BASE_DIR is {str(base_dir)!r}: {error}") from error
         self.DATABASE_URL = self._database_url(
             self.DATABASE_URL or f"sqlite:///{self.BASE_DIR / 'extrapypi.db'}"
         )

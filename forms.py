@@ -55,8 +55,10 @@ class FormReader:
     def read(self) -> None:
         """Reads the whole body, whatever the order of its parts."""
         kind, options = parse_options_header(request.environ.get("CONTENT_TYPE") or "")
-        if kind != "multipart/form-data" or not options.get("boundary"):
+        if kind != "multipart/form-data":
             raise InvalidInput(f"An upload is multipart/form-data, not {kind[:100] or 'nothing'}.")
+        if not options.get("boundary"):
+            raise InvalidInput("The form's Content-Type names no boundary that can be read.")
         try:
             parser = PushMultipartParser(
                 options["boundary"],

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from extrapypi.errors import NoRoom, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit
+CHUNK = 1024 * 1024  # bytes read at once
 THREADED = 256 * 1024  # bytes from which hashing a chunk in threads is worth the hand-over
 
 hashers = ThreadPoolExecutor(3, "hash")  # hashlib lets other threads run
@@ -98,6 +99,15 @@ def sync(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def room(folder: Path) -> int:

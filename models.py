@@ -102,6 +102,7 @@ class Token(Table):
     """A key for programs; it never gives more than its owner's present role."""
 
     SCOPES = ("read", "upload")
+    PREFIX = "xpypi_"  # fixed, so that scanners for leaked secrets can know it
 
     user = ForeignKeyField(User, backref="tokens", on_delete="CASCADE")
     name = CharField(max_length=100)

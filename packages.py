@@ -140,6 +140,7 @@ def set_maintainer(actor: Actor, project: str, username: str, listed: bool = Tru
             Maintainer.delete().where(
                 Maintainer.package == package, Maintainer.user == user
             ).execute()
+        package.touch(serial)
         action = "add maintainer" if listed else "remove maintainer"
         Journal.add(serial, actor, action, package=package.name, detail=user.username)
 

@@ -9,6 +9,7 @@ from functools import cache
 import bcrypt
 
 from extrapypi.errors import InvalidInput
+from extrapypi.models import Token
 
 COST = 12  # bcrypt's, a power of two: about 0.25 s a check
 SHORTEST, LONGEST = 8, 128  # characters
@@ -41,6 +42,8 @@ def check_new(password: str, username: str) -> None:
         raise InvalidInput(
             f"A password has {SHORTEST} to {LONGEST} characters; this one has {len(password)}."
         )
+    if password.startswith(Token.PREFIX):
+        raise InvalidInput(f"A password must not begin with {Token.PREFIX}, as tokens do.")
     if password.casefold() == username.casefold():
         raise InvalidInput("A password must not be the user name.")
     if password.casefold() in COMMONEST:

@@ -17,7 +17,7 @@ from extrapypi.auth import Actor
 from extrapypi.database import utcnow
 from extrapypi.distributions import Distribution
 from extrapypi.errors import FileExists, Forbidden, InvalidUpload
-from extrapypi.incoming import Incoming
+from extrapypi.incoming import Incoming, sha256_of
 from extrapypi.models import (
     Dependency,
     File,
@@ -87,7 +87,7 @@ def is_known(distribution: Distribution, incoming: Incoming) -> bool:
 def mend(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -> None:
     """Stores the bytes of a file that is on the index when the storage has them no more."""
     file = File.named(distribution.filename)
-    if storage.has(file.location, file.size) and storage.has_metadata(file.location):
+    if is_whole(storage, file) and storage.has_metadata(file.location):
         return
     package = file.release.package
     storage.prepare(package, incoming)
@@ -95,6 +95,12 @@ def mend(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -
         storage.create_package(package)
         file.location = storage.create_release(package, incoming)
         file.save(only=["location"])
+
+
+def is_whole(storage: BaseStorage, file: File) -> bool:
+    """Whether the storage has the very bytes of the file; reads them."""
+    found = storage.has(file.location, file.size)
+    return found and sha256_of(storage.get_file(file.location)) == file.sha256
 
 
 def check_may_add(actor: Actor, package: Package | None, distribution: Distribution) -> None:
@@ -134,17 +140,19 @@ def ensure_package(serial: int, actor: Actor, distribution: Distribution) -> Pac
 def update_release(package: Package, distribution: Distribution) -> Release:
     """The file's release, with the metadata that the file brings.
 
-    The newest file's fields win, but what it leaves empty does not erase an older file's, and an
-    sdist's requirements do not replace a wheel's.
+    The newest file's fields win, but what it leaves empty does not erase an older file's. The
+    requirements are those of the newest wheel, of an sdist only where there is no wheel.
     """
     key = {"package": package, "canonical_version": distribution.canonical_version}
     release = Release.get_or_none(**key) or Release(**key, version=distribution.metadata.version)
     given = asdict(distribution.metadata)
-    if distribution.packagetype == "sdist" and release.requires_dist:
-        del given["requires_dist"]  # a wheel's are final, those of an sdist may change
+    requires_dist = given.pop("requires_dist")
     for field, value in given.items():
         if value and field not in ("metadata_version", "name", "version"):
             setattr(release, field, value)
+    wheels = release.files.where(File.packagetype == "bdist_wheel")
+    if distribution.packagetype == "bdist_wheel" or not wheels.exists():
+        release.requires_dist = requires_dist  # those of an sdist may change when it is built
     release.updated_at = utcnow()
     release.save()
     set_dependencies(release)

@@ -53,6 +53,7 @@ def send_file(
     part = wanted_part(file.size, headers["ETag"], headers["Last-Modified"])
     if part == ():
         headers |= {"Content-Range": f"bytes */{file.size}", "Content-Length": "0"}
+        headers["Cache-Control"] = "no-store"
         return HTTPResponse(b"", 416, headers)
     start, stop = part or (0, file.size)
     headers["Content-Length"] = str(stop - start)

@@ -11,8 +11,7 @@ import logging
 import signal
 import tempfile
 import time
-from typing import Any, ClassVar
-from weakref import WeakSet
+from typing import Any
 
 import waitress
 from waitress import wasyncore
@@ -34,6 +33,7 @@ RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 CONNECTIONS = 500  # at once; uv alone opens 80
 BACKLOG = 1024  # connections that wait to be accepted
 UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads
+LONGEST_LINE = 8192  # bytes, between the chunks of a body and behind the last one
 HEADERS = 64 * 1024  # bytes of a request's headers
 
 
@@ -67,7 +67,6 @@ class Parser(HTTPRequestParser):
 
     config: Any = None  # both are set by Server
     spool: Any = None
-    promised: ClassVar[WeakSet] = WeakSet()  # those whose large bodies are on their way
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
@@ -91,7 +90,6 @@ class Parser(HTTPRequestParser):
             raise NotLoggedIn("This needs a user name and a password, or a token.")
         if self.content_length > SPOOL_OVER:
             self.check_room(2 * self.content_length)
-            self.promised.add(self)
 
     @property
     def is_upload(self) -> bool:
@@ -109,10 +107,20 @@ class Parser(HTTPRequestParser):
             )
 
     def check_room(self, size: int) -> None:
-        """Refuses so many bytes when the disk has no room for them beside those on their way."""
-        coming = sum(2 * each.content_length - each.body_bytes_received for each in self.promised)
-        if room(self.spool) < size + coming + RESERVE:
+        """Refuses so many bytes when the disk has no room for them.
+
+        What others have only announced does not count: anybody could announce what he likes.
+        """
+        if room(self.spool) < size + RESERVE:
             raise NoRoom(f"There is no room on the disk for {size} bytes.")
+
+    def check_lines(self) -> None:
+        """Ends a request that sends a chunk's size or a trailer without an end.
+
+        waitress joins the pieces of such a line, without a limit and in quadratic time.
+        """
+        if len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > LONGEST_LINE:
+            self.error, self.completed = BadRequest("A chunk's line is too long"), True
 
     def refuse(self, error: ExtraPyPIError) -> None:
         """Answers with the error, once the rest of the body has been read and forgotten."""
@@ -126,6 +134,8 @@ class Parser(HTTPRequestParser):
             if self.chunked and self.error is None:
                 self.check_size(self.body_bytes_received)
                 self.check_room(self.body_bytes_received)
+            if self.chunked and self.body_rcv is not None:
+                self.check_lines()
         except OSError as error:  # the spool's disk
             if error.errno not in FULL:
                 raise

@@ -228,14 +228,16 @@ def get_store(name: str, params: dict[str, Any]) -> BaseStorage:
     :raises ConfigError: for an unknown driver (listing the known ones) or wrong parameters.
     """
     driver = find_driver(name)
+    if not (isinstance(driver, type) and issubclass(driver, BaseStorage)):
+        raise ConfigError(f"STORAGE {name!r} is no kind of extrapypi.storage.BaseStorage.")
     try:
         inspect.signature(driver).bind(**params)
     except TypeError as error:
         raise ConfigError(f"STORAGE_PARAMS do not fit {name}: {error}.") from error
     try:
         return driver(**params)
-    except StorageError as error:
-        raise ConfigError(str(error)) from error
+    except (StorageError, ValueError) as error:  # ValueError: a NUL in a path
+        raise ConfigError(f"STORAGE_PARAMS cannot be used: {error}") from error
 
 
 def find_driver(name: str) -> type[BaseStorage]:
@@ -249,7 +251,7 @@ def find_driver(name: str) -> type[BaseStorage]:
         if ":" in name:
             module, _, attribute = name.partition(":")
             return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"STORAGE {name!r} cannot be loaded: {error}.") from error
     known = ", ".join(sorted({*BUILT_IN, *installed}))
     raise ConfigError(f"STORAGE {name!r} is unknown; known are {known}, or 'my.module:MyStorage'.")

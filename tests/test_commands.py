@@ -211,6 +211,7 @@ def test_a_token_is_shown_once_and_can_be_revoked(ready):
     ready("token", "revoke", "1")
     assert "revoked" in ready("token", "list")
     assert "no token 7" in ready("token", "revoke", "7", status=1)
+    assert "too large" in ready("token", "revoke", "9" * 30, status=1)
     assert "no user nobody" in ready("token", "create", "nobody", status=1)
     assert "1 to 36500" in ready("token", "create", "admin", "--expires", "0", status=1)
     assert "'b@d' is no name" in ready("token", "create", "admin", "--package", "b@d", status=1)
@@ -247,6 +248,7 @@ def test_an_import_with_bad_files_says_so_and_ends_with_1(ready, tmp_path):
     assert "demo-3.0.tar.gz: " in said
     assert "no user nobody" in ready("import", "--user", "nobody", status=1)
     assert "no folder" in ready("import", tmp_path / "nothing", status=1)
+    assert "empty path" in ready("import", "", status=1)
 
 
 def test_the_state_of_the_schema_is_told(run, tmp_path):

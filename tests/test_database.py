@@ -118,3 +118,11 @@ def test_a_missing_driver_names_the_extra(monkeypatch, url, driver, extra):
     monkeypatch.delitem(sys.modules, driver, raising=False)
     with pytest.raises(ConfigError, match=f"driver {driver}; .* the extra {extra}"):
         database.bind(url)
+
+
+def test_an_application_is_made_without_a_connection_left_open(app):
+    if database.database.database.startswith("extrapypi_test_"):
+        database.close()
+    again = create_app(app.site.config)
+    assert database.database.is_closed()  # processes that are forked now must not share one
+    again.close()

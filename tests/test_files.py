@@ -72,6 +72,7 @@ def test_a_range_is_answered_with_its_bytes(client, header, part):
 def test_a_range_outside_is_416(client, header):
     answer = client.get(URL, headers={"Range": header}, status=416)
     assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from archives_made import sdist_bytes, wheel_bytes
 from conftest import COMMAND_LINE, upload
 
-from extrapypi import packages
+from extrapypi import accounts, packages
 
 EXTRA = """Summary: A demonstration
 Author: Élodie
@@ -86,3 +86,15 @@ def test_a_yanked_release_is_latest_only_when_all_are(client):
     packages.yank(COMMAND_LINE, "demo-pkg", "2.0rc1", "broken too")
     info = client.get("/pypi/demo-pkg/json").json["info"]
     assert (info["version"], info["yanked"], info["yanked_reason"]) == ("1.0", True, "broken")
+
+
+def test_a_change_of_maintainers_is_seen_at_once(client):
+    def maintainers() -> list[str]:
+        roles = client.get("/pypi/demo-pkg/json").json["ownership"]["roles"]
+        return sorted(role["user"] for role in roles)
+
+    assert maintainers() == ["developer"]
+    packages.set_maintainer(COMMAND_LINE, "demo-pkg", "maintainer")
+    assert maintainers() == ["developer", "maintainer"]
+    accounts.delete_user(COMMAND_LINE, "developer")
+    assert maintainers() == ["maintainer"]

@@ -108,6 +108,23 @@ def test_a_large_body_is_taken_only_where_something_is_uploaded(index):
         assert answer(connection)[0].startswith("404 ")  # without credentials, as uv asks
 
 
+@pytest.mark.parametrize("credentials", ["", f"Basic {CREDENTIALS}"])
+@pytest.mark.parametrize("start", [b"1;", b"0\r\nX: "])
+def test_a_line_between_chunks_has_an_end(index, credentials, start):
+    head = request("/legacy/", "POST", Content_Length="", Authorization=credentials)
+    head = head.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+    with connect(index) as connection:
+        connection.sendall(head + start + b"a" * 20_000)  # and no line feed
+        assert answer(connection)[0].startswith("4")
+
+
+def test_a_body_in_chunks_has_the_limits_of_the_others(index):
+    head = request("/ping", "POST", Content_Length="", Transfer_Encoding="chunked")
+    with connect(index) as connection:
+        connection.sendall(head + b"100000\r\n" + b"x" * 0x100000 + b"\r\n0\r\n\r\n")
+        assert answer(connection)[0].startswith("413 Nothing is uploaded here")
+
+
 def test_a_client_that_waits_for_100_continue_gets_it(index):
     whole = upload_request(Expect="100-continue")
     head, separator, body = whole.partition(b"\r\n\r\n")

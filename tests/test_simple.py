@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import random
 import re
 import zipfile
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from conftest import COMMAND_LINE, as_user, upload
 
 from extrapypi import accounts, packages
 from extrapypi.models import File
+from extrapypi.pages import KeptPages, Page
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
@@ -371,6 +373,8 @@ def test_a_token_for_one_project_sees_only_that_one(demo, app, as_role):
     client = as_user(app, "__token__", secret)
     assert [link["text"] for link in Links(client.get("/simple/").text).found] == ["demo-pkg"]
     client.get("/simple/demo-pkg/")
+    demo.get("/pypi/other/json")  # so that the page is kept
+    demo.get("/simple/other/")
     for path in (
         "/simple/other/",
         "/pypi/other/json",
@@ -427,3 +431,19 @@ def test_no_path_makes_a_500_or_a_broken_redirect(demo, app, path):
     answer = request.get_response(app)
     assert answer.status_int in (301, 404)
     assert re.fullmatch(r"[!-~]*", answer.headers.get("Location", ""))
+
+
+def test_the_least_used_page_is_dropped_first():
+    kept, rendered = KeptPages(1), []
+
+    def page(key: str) -> None:
+        def render() -> Page:
+            rendered.append(key)
+            return Page(random.Random(key).randbytes(200_000), "text/html", {})
+
+        kept.get((key,), 1, lambda: 1, render)
+
+    for key in "abacada":  # two pages with their packed forms fit
+        page(key)
+    assert rendered == list("abcd")
+    assert kept.size <= kept.most

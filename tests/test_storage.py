@@ -140,6 +140,9 @@ def test_drivers_are_found_by_name_and_by_dotted_path(tmp_path, monkeypatch):
     ("name", "params", "words"),
     [
         ("Local", {}, "known are LocalStorage"),
+        ("os:getcwd", {}, "no kind of"),
+        ("..x:y", {}, "cannot be loaded"),
+        ("LocalStorage", {"packages_root": "a\0b"}, "cannot be used"),
         ("no_such_module:X", {}, "cannot be loaded"),
         ("extrapypi.storage:NoSuch", {}, "cannot be loaded"),
         ("LocalStorage", {}, "packages_root"),

@@ -141,3 +141,28 @@ def test_importing_the_storage_by_another_path_removes_nothing(app, as_role, mon
     summary = transfer.import_folders(app.site.storage, COMMAND_LINE, [f"../{root.name}"])
     assert summary.known == 1
     assert list(transfer.check(app.site.storage, deep=True)) == []
+
+
+def test_a_damaged_file_is_mended_from_a_good_copy(app, as_role):
+    filename, body = wheel_bytes()
+    upload(as_role("developer"), filename, body)
+    kept = app.site.storage.root / File.get().location
+    flip(kept)
+    copy = app.site.storage.root / filename
+    copy.write_bytes(body)
+    transfer.import_folders(app.site.storage, COMMAND_LINE, app.site.storage.folders)
+    assert kept.read_bytes() == body
+    assert not copy.exists()
+    flip(kept)
+    upload(as_role("developer"), filename, body)
+    assert kept.read_bytes() == body
+
+
+def test_a_copy_stays_when_the_kept_file_is_not_whole(app, as_role):
+    filename, body = wheel_bytes()
+    upload(as_role("developer"), filename, body)
+    copy = app.site.storage.root / filename
+    copy.write_bytes(body)
+    flip(app.site.storage.root / File.get().location)
+    transfer.remove_if_moved(app.site.storage, copy)
+    assert copy.exists()

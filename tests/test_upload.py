@@ -11,7 +11,7 @@ from archives_made import sdist_bytes, wheel_bytes
 from conftest import as_user, counts, form_of, stored, upload
 
 from extrapypi import database
-from extrapypi.models import File, Journal, Maintainer, Package, Release, Serial
+from extrapypi.models import Dependency, File, Journal, Maintainer, Package, Release, Serial
 
 NOTHING = {"Package": 0, "Release": 0, "File": 0, "UsedFilename": 0, "Dependency": 0}
 
@@ -308,10 +308,9 @@ def test_closed_projects_take_no_files(as_role, status, code):
 
 
 def test_a_later_file_without_description_does_not_erase_it(as_role):
-    upload(as_role("developer"), *wheel_bytes(description="Long text", requires_dist=["a"]))
+    upload(as_role("developer"), *wheel_bytes(description="Long text"))
     upload(as_role("developer"), *sdist_bytes())
     assert Release.get().description.strip() == "Long text"
-    assert counts()["Dependency"] == 1
 
 
 def test_uv_gets_the_reason_as_json_and_others_as_text(as_role):
@@ -346,3 +345,21 @@ def test_of_twenty_uploads_of_one_name_exactly_one_wins(app):
     )
     assert served.body == won[0]
     assert len(stored(app)) == 2  # the file and its metadata
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param(["sdist a", "wheel"], [], id="a wheel without any replaces an sdist's"),
+        pytest.param(["wheel", "sdist a"], [], id="an sdist's do not replace a wheel's"),
+        pytest.param(["sdist a"], ["a"], id="an sdist alone counts"),
+        pytest.param(["wheel a", "sdist b"], ["a"], id="a wheel's stay"),
+    ],
+)
+def test_the_requirements_are_those_of_the_wheel(as_role, files, expected):
+    for file in files:
+        kind, *requires = file.split()
+        maker = sdist_bytes if kind == "sdist" else wheel_bytes
+        upload(as_role("developer"), *maker(requires_dist=requires))
+    assert Release.get().requires_dist == expected
+    assert [row.normalized_name for row in Dependency.select()] == expected
