@@ -128,7 +128,7 @@ class Authenticator:
         return Actor("", "installer", *fetch("SELECT value FROM serial"), scope="read")
 
     def _by_password(self, username: str, password: str, environ: dict) -> Actor:
-        # The digest can be no other user's: the name is in it, and a NUL is in neither.
+        # The digest can be no other user's: the name is in it, and nobody's name has a NUL.
         text = f"{username}\0{password}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, key=self.key, digest_size=32).digest()
         key = "" if UNPRINTABLE.search(username) else username.casefold()
@@ -206,12 +206,12 @@ def source(environ: dict) -> dict[str, str]:
     """Where a request comes from: ``address`` and ``agent``, as the journal takes them."""
     return {
         "address": (environ.get("REMOTE_ADDR") or "")[:64],
-        "agent": printable(environ.get("HTTP_USER_AGENT", ""))[:255],
+        "agent": printable(environ.get("HTTP_USER_AGENT", "")),
     }
 
 
 def printable(text: str) -> str:
-    """The text with a question mark for each control character or lone surrogate."""
+    """The first 255 characters, a question mark for each control character or lone surrogate."""
     return UNPRINTABLE.sub("?", text)[:255]
 
 

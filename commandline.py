@@ -161,7 +161,6 @@ COMMANDS = (
         (argument("--deep", action="store_true", help="read every file and compare digests"),),
     ),
 )
-UNTOLD = (peewee.PeeweeException,)  # causes of which our own error says too little
 GROUPS = {"token": "keys for programs: create, list, revoke", "db": "the tables: status, upgrade"}
 
 
@@ -233,8 +232,9 @@ def explained(error: Exception) -> str:
         return f"A number is too large: {error}."
     if isinstance(error, UnicodeEncodeError):
         return f"{error.object!r} is not text in UTF-8."
-    cause = f" {first_line(error.__cause__)}." if isinstance(error.__cause__, UNTOLD) else ""
-    return f"{error}{cause}"
+    if isinstance(error.__cause__, peewee.PeeweeException):  # which our own error keeps to itself
+        return f"{error} {first_line(error.__cause__)}."
+    return str(error)
 
 
 def first_line(error: BaseException | None) -> str:

@@ -9,10 +9,9 @@ from bottle import request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from extrapypi.errors import InvalidInput, InvalidUpload, TooLarge
-from extrapypi.incoming import Incoming
+from extrapypi.incoming import CHUNK, Incoming
 from extrapypi.storage import BaseStorage
 
-CHUNK = 1024 * 1024  # bytes read at once
 MOST_PARTS = 1024
 LONGEST_FIELD = 4 * 1024**2  # bytes
 LONGEST_FIELDS = 16 * 1024**2  # bytes of all text fields together

@@ -62,8 +62,9 @@ def add_file(
             return False
         package = ensure_package(serial, actor, distribution)
         release = update_release(package, distribution)
-        check_free(release, distribution, incoming)
-        file = add_rows(actor, release, distribution, incoming, upload_time or utcnow())
+        claim_name(distribution, incoming)
+        check_free(release, distribution)
+        file = add_row(actor, release, distribution, incoming, upload_time or utcnow())
         storage.create_package(package)
         file.location = storage.create_release(package, incoming)
         file.save(only=["location"])
@@ -182,19 +183,29 @@ def extra_of(requirement: Requirement) -> str:
     return canonicalize_name(rest.partition('"')[0]) if quoted else ""
 
 
-def check_free(release: Release, distribution: Distribution, incoming: Incoming) -> None:
-    """Refuses a file for which the release has no room.
+def claim_name(distribution: Distribution, incoming: Incoming) -> None:
+    """Takes the file's name for these bytes, for ever.
 
-    :raises InvalidUpload: for a name that other bytes had, and for a second sdist.
-    :raises FileExists: for a name that differs only by case.
+    :raises InvalidUpload: when other bytes had it.
     """
-    filename = distribution.filename
+    filename, sha256 = distribution.filename, incoming.digests["sha256"]
     used = UsedFilename.get_or_none(UsedFilename.filename == filename)
-    if used is not None and used.sha256 != incoming.digests["sha256"]:
+    if used is None:
+        UsedFilename.create(filename=filename, sha256=sha256)
+    elif used.sha256 != sha256:
         raise InvalidUpload(
             f"The file name {filename} was used before with other content and was deleted; "
             "clients keep what they know, so raise the version."
         )
+
+
+def check_free(release: Release, distribution: Distribution) -> None:
+    """Refuses a file for which the release has no room.
+
+    :raises InvalidUpload: for a second sdist.
+    :raises FileExists: for a name that differs only by case.
+    """
+    filename = distribution.filename
     for file in release.files:
         if file.filename.lower() == filename.lower():
             raise FileExists(filename)
@@ -205,18 +216,15 @@ def check_free(release: Release, distribution: Distribution, incoming: Incoming)
             )
 
 
-def add_rows(
+def add_row(
     actor: Actor,
     release: Release,
     distribution: Distribution,
     incoming: Incoming,
     upload_time: datetime,
 ) -> File:
-    """The file's row, not yet with its location; its name is taken for ever from now on."""
+    """The file's row, not yet with its location."""
     is_wheel = distribution.packagetype == "bdist_wheel"
-    digests = incoming.digests
-    if UsedFilename.get_or_none(filename=distribution.filename) is None:
-        UsedFilename.create(filename=distribution.filename, sha256=digests["sha256"])
     return File.create(
         release=release,
         filename=distribution.filename,
@@ -230,5 +238,5 @@ def add_rows(
         user_agent=actor.agent,
         # A source distribution's may change when it is built: only a wheel's is offered.
         metadata_sha256=incoming.metadata_sha256 if is_wheel else None,
-        **digests,
+        **incoming.digests,
     )

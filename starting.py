@@ -56,14 +56,10 @@ def sample_configuration(folder: Path) -> str:
         "",
     ]
     for setting in DEFAULTS:
-        default = (
-            f"{setting.name} = {pformat(setting.default, width=90, sort_dicts=False)}".replace(
-                "\n", "\n# "
-            )
-        )
-        own = setting.name in set_here
-        line = f"{setting.name} = {set_here[setting.name]}" if own else f"# {default}"
-        lines += [f"# {setting.meaning}", line, ""]
+        default = pformat(setting.default, width=90, sort_dicts=False).replace("\n", "\n# ")
+        mark = "" if setting.name in set_here else "# "
+        value = set_here.get(setting.name, default)
+        lines += [f"# {setting.meaning}", f"{mark}{setting.name} = {value}", ""]
     return "\n".join(lines)
 
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from extrapypi import distributions, publishing
 from extrapypi.auth import Actor
 from extrapypi.errors import ExtraPyPIError, InvalidInput, NoRoom
+from extrapypi.incoming import CHUNK
 from extrapypi.models import File
 from extrapypi.storage import SIDECAR, BaseStorage
 
-CHUNK = 1024 * 1024  # bytes read at once
 MEND = "`import` it from a copy, or upload it again."
 # What may have been meant as a distribution: others are passed over without a word.
 ARCHIVES = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
+from collections.abc import Callable
 
 import pytest
 import webtest
@@ -189,3 +191,17 @@ def stored(app) -> list[str]:
     """Everything below the storage's folder, temporary files too."""
     root = app.site.storage.root
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def at_once(count: int, work: Callable[[int], None]) -> None:
+    """Runs the work in so many threads at the same time, each with its number, to their end."""
+
+    def numbered(number: int) -> None:
+        work(number)
+        database.close()  # SQLite's connections are one a thread
+
+    threads = [threading.Thread(target=numbered, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -9,11 +9,11 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 
 import pytest
 from archives_made import wheel_bytes
 from clients import CHECKOUT
+from conftest import at_once
 
 from extrapypi import config, database
 from extrapypi.commandline import COMMANDS, main, parser
@@ -265,15 +265,10 @@ def test_two_first_starts_at_once_create_one_pair_of_users(tmp_path, capsys):
 
     database.bind(f"sqlite:///{tmp_path}/x.db")
 
-    def first_start() -> None:
+    def first_start(number: int) -> None:
         set_up(config.load({"BASE_DIR": str(tmp_path)}))
-        database.close()
 
-    threads = [threading.Thread(target=first_start) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(3, first_start)
     assert capsys.readouterr().out.count("This is the first start") == 1
     assert User.select().count() == 2
     database.close()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import threading
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from conftest import at_once
 from playhouse.schema_diff import diff_models
 
 from extrapypi import database, models
@@ -57,15 +57,10 @@ def test_upgrading_twice_at_once_is_done_once(tmp_path):
     database.bind(f"sqlite:///{tmp_path}/x.db")
     applied = []
 
-    def upgrade() -> None:
+    def upgrade(number: int) -> None:
         applied.append(database.upgrade_schema())
-        database.close()
 
-    threads = [threading.Thread(target=upgrade) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, upgrade)
     assert sorted(map(len, applied)) == [0, 0, 0, 1]
     assert Serial.select().count() == 1
     database.close()
@@ -74,17 +69,12 @@ def test_upgrading_twice_at_once_is_done_once(tmp_path):
 def test_serials_are_given_one_by_one_and_none_is_lost(tables):
     start, given = Serial.get().value, []
 
-    def work() -> None:
+    def work(number: int) -> None:
         for _ in range(20):
             with writing() as serial:
                 given.append(serial)
-        database.close()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(8, work)
     assert sorted(given) == list(range(start + 1, start + 161))
     assert Serial.get().value == start + 160
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import threading
 
 import pytest
 from archives_made import sdist_bytes, wheel_bytes
-from conftest import as_user, counts, form_of, stored, upload
+from conftest import as_user, at_once, counts, form_of, stored, upload
 
-from extrapypi import database
 from extrapypi.models import Dependency, File, Journal, Maintainer, Package, Release, Serial
 
 NOTHING = {"Package": 0, "Release": 0, "File": 0, "UsedFilename": 0, "Dependency": 0}
@@ -330,13 +328,8 @@ def test_of_twenty_uploads_of_one_name_exactly_one_wins(app):
         client = as_user(app, "developer", "secret of developer")
         filename, body = wheel_bytes(description=f"number {number}")
         answers.append((upload(client, filename, body, status="*").status_int, body))
-        database.close()  # SQLite's connections are one a thread
 
-    threads = [threading.Thread(target=send, args=(number,)) for number in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(20, send)
     won = [body for status, body in answers if status == 200]
     assert sorted(status for status, _ in answers) == [200] + [400] * 19
     assert File.get().sha256 == hashlib.sha256(won[0]).hexdigest()

@@ -58,7 +58,7 @@ def redirect(path: str, code: int = 302) -> HTTPResponse:
     """
     query = request.environ.get("QUERY_STRING", "")
     location = root() + quote(path) + (f"?{query}" if QUERY.fullmatch(query) else "")
-    headers = {"Location": location, "Cache-Control": "max-age=0, must-revalidate"}
+    headers = {"Location": location, "Cache-Control": REVALIDATE}
     return HTTPResponse(b"", code, headers)
 
 

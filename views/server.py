@@ -7,7 +7,7 @@ from pathlib import Path
 import peewee
 from bottle import HTTPResponse
 
-from extrapypi.database import connection, database
+from extrapypi.database import connection, fetch
 from extrapypi.errors import NotFound, StorageError, Unavailable
 from extrapypi.views import root
 
@@ -37,7 +37,7 @@ def health(site, actor):
     failing = []
     try:
         with connection():
-            database.execute_sql("SELECT value FROM serial").fetchone()
+            fetch("SELECT value FROM serial")
     except (Unavailable, peewee.PeeweeException):
         failing.append("database")
     try:
