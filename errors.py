@@ -102,6 +102,14 @@ class StorageError(Unavailable):
     """The storage could not do what was asked of it."""
 
 
+class NotStored(StorageError):
+    """A file that is listed is not in the storage."""
+
+    def __init__(self, location: str) -> None:
+        name = location.rpartition("/")[2]
+        super().__init__(f"The file {name} is listed but not in the storage.")
+
+
 class NoRoom(StorageError):
     """The disk of the storage or of the request bodies is full."""
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from extrapypi.errors import NoRoom, StorageError
+from extrapypi.errors import NoRoom, NotStored, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit
 CHUNK = 1024 * 1024  # bytes read at once
@@ -25,7 +25,8 @@ class Incoming:
     """A file on its way in: write to it, :meth:`finish` it, and the storage can take it over.
 
     ``size`` is in bytes; ``digests`` has md5, sha256 and blake2b_256 in hex once it is finished.
-    ``filename`` and ``metadata`` (the core metadata's bytes, or None) are set by the caller.
+    ``filename`` and ``metadata`` (the core metadata's bytes, or None) are set by the caller,
+    ``location`` by the storage that has taken it over.
     """
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
@@ -34,6 +35,7 @@ class Incoming:
         self.size = 0
         self.filename = ""
         self.metadata: bytes | None = None
+        self.location = ""
         self._hashing: list[Future] = []
         self._hashes = {
             "md5": hashlib.md5(usedforsecurity=False),
@@ -83,9 +85,11 @@ class Incoming:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turns errors of the disk into StorageError, a full disk into NoRoom."""
+    """Turns errors of the disk into StorageError: a missing file, a full disk, all others."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise NotStored(str(error.filename)) from error
     except OSError as error:
         if error.errno in FULL:
             raise NoRoom(f"There is no room left in the storage ({error.strerror}).") from error
@@ -101,12 +105,11 @@ def sync(directory: Path) -> None:
         os.close(handle)
 
 
-def sha256_of(path: Path) -> str:
-    """The digest of a file's bytes, in hex."""
+def sha256_of(stream: BinaryIO) -> str:
+    """The digest of the rest of a stream, in hex."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
+    while chunk := stream.read(CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

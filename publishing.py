@@ -6,6 +6,7 @@ checked here.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
 
@@ -100,8 +101,10 @@ def mend(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -
 
 def is_whole(storage: BaseStorage, file: File) -> bool:
     """Whether the storage has the very bytes of the file; reads them."""
-    found = storage.has(file.location, file.size)
-    return found and sha256_of(storage.get_file(file.location)) == file.sha256
+    if not storage.has(file.location, file.size):
+        return False
+    with closing(storage.get_file(file.location)) as stream:
+        return sha256_of(stream) == file.sha256
 
 
 def check_may_add(actor: Actor, package: Package | None, distribution: Distribution) -> None:

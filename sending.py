@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from pathlib import Path
+from io import BufferedReader
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from bottle import HTTPResponse, request
 
-from extrapypi.errors import StorageError
 from extrapypi.models import ServedFile
 from extrapypi.pages import header, is_known
+from extrapypi.storage import BaseStorage
 
 CHUNK = 256 * 1024  # bytes read at once
 YEAR = 31536000  # seconds
@@ -30,11 +30,11 @@ def cache_control(anonymous_read: bool) -> str:
 
 
 def send_file(
-    file: ServedFile, path: Path, headers: dict[str, str], sendfile: str | None
+    file: ServedFile, storage: BaseStorage, headers: dict[str, str], sendfile: str | None
 ) -> HTTPResponse:
     """The answer with the file's bytes, for the request at hand.
 
-    :param path: where it lies; ``headers`` are added to the answer.
+    :param headers: are added to the answer.
     :param sendfile: ``nginx`` or ``apache`` when it is to send the bytes itself.
     :raises StorageError: when the file is listed but not there.
     """
@@ -49,7 +49,7 @@ def send_file(
     if has_it(file, headers["ETag"]):
         return HTTPResponse(b"", 304, headers)
     if sendfile:
-        return HTTPResponse(b"", 200, {**headers, **handed_over(file, path, sendfile)})
+        return HTTPResponse(b"", 200, {**headers, **handed_over(file, storage, sendfile)})
     part = wanted_part(file.size, headers["ETag"], headers["Last-Modified"])
     if part == ():
         headers |= {"Content-Range": f"bytes */{file.size}", "Content-Length": "0"}
@@ -59,7 +59,7 @@ def send_file(
     headers["Content-Length"] = str(stop - start)
     if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
-    return HTTPResponse(body(path, start, stop - start, file.size), 206 if part else 200, headers)
+    return HTTPResponse(body(file, storage, start, stop), 206 if part else 200, headers)
 
 
 def has_it(file: ServedFile, etag: str) -> bool:
@@ -101,28 +101,25 @@ def parsed_date(text: str) -> datetime | None:
     return moment if moment and moment.tzinfo else None
 
 
-def handed_over(file: ServedFile, path: Path, sendfile: str) -> dict[str, str]:
+def handed_over(file: ServedFile, storage: BaseStorage, sendfile: str) -> dict[str, str]:
     """The headers with which nginx or Apache sends the file in our place."""
     if sendfile == "nginx":
         return {"X-Accel-Redirect": "/_extrapypi_files/" + quote(file.location)}
-    return {"X-Sendfile": str(path)}
+    return {"X-Sendfile": str(storage.get_path(file.location))}
 
 
-def body(path: Path, start: int, length: int, size: int) -> Any:
+def body(file: ServedFile, storage: BaseStorage, start: int, stop: int) -> Any:
     """The bytes, in the way that suits the server: it sends files by itself where it can."""
-    try:
-        stream = path.open("rb")
-        stream.seek(start)
-    except FileNotFoundError as error:
-        raise StorageError(f"The file {path.name} is listed but not in the storage.") from error
-    except OSError as error:
-        raise StorageError(f"The file {path.name} cannot be read: {error.strerror}.") from error
-    # A stream goes out through the server's wsgi.file_wrapper. waitress's honours the seek and
+    if request.method == "HEAD":
+        return b""
+    stream = storage.get_file(file.location, start, stop)
+    # A file goes out through the server's wsgi.file_wrapper. waitress's honours the seek and
     # stops at Content-Length; uwsgi's always sends the whole file.
     wrapper = request.environ.get("wsgi.file_wrapper")
-    if length == size or getattr(wrapper, "__module__", "") == "waitress.buffers":
+    honours = getattr(wrapper, "__module__", "") == "waitress.buffers"
+    if isinstance(stream, BufferedReader) and (stop - start == file.size or honours):
         return stream
-    return Chunks(stream, length)
+    return Chunks(stream, stop - start)
 
 
 class Chunks:

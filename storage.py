@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from packaging.metadata import RawMetadata, parse_email
 
@@ -45,7 +45,10 @@ class BaseStorage:
         raise NotImplementedError
 
     def prepare(self, package: Package, incoming: Incoming) -> None:
-        """The slow part of storing, done before the transaction; may do nothing."""
+        """The slow part of storing, done before the transaction; may do nothing.
+
+        :meth:`Incoming.discard` takes it back when :meth:`create_release` was not called.
+        """
 
     def create_package(self, package: Package) -> None:
         """Makes a place for the project; may do nothing."""
@@ -53,8 +56,9 @@ class BaseStorage:
     def create_release(self, package: Package, incoming: Incoming) -> str:
         """Takes the finished file over and returns its location, which ``File`` keeps.
 
-        Quick: it runs inside the transaction, after the unique row is in. The core metadata is
-        stored beside the file. A leftover of that name, which has no row, is replaced.
+        Quick: it runs inside the transaction, after the unique row is in; when the transaction
+        has to be repeated, it is called again and gives the same. The core metadata is stored
+        beside the file. A leftover of that name, which has no row, is replaced.
         """
         raise NotImplementedError
 
@@ -69,9 +73,20 @@ class BaseStorage:
         """The names of the project's files that are stored."""
         raise NotImplementedError
 
-    def get_file(self, location: str) -> Path:
-        """Where the file can be read."""
+    def get_file(self, location: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+        """The file's bytes as an open stream, which the caller closes.
+
+        It begins at the byte ``start`` and reaches to ``stop`` at least, where None is the end.
+        """
         raise NotImplementedError
+
+    def get_path(self, location: str) -> Path | None:
+        """Where the file lies on a disk of this machine; None when it does not."""
+        return None
+
+    def get_url(self, location: str, agent: str) -> str | None:
+        """A URL from which this client (its User-Agent) gets the file; None: from this index."""
+        return None
 
     def has(self, location: str, size: int) -> bool:
         """Whether a file of so many bytes is there."""
@@ -136,6 +151,8 @@ class LocalStorage(BaseStorage):
                 sync(self.root)
 
     def create_release(self, package: Package, incoming: Incoming) -> str:
+        if incoming.location:
+            return incoming.location
         directory = self.root / package.normalized_name
         target = directory / incoming.filename
         with storage_errors():
@@ -145,7 +162,8 @@ class LocalStorage(BaseStorage):
             # whole file or none of it, whenever the power goes.
             os.replace(incoming.path, target)
             sync(directory)
-        return f"{package.normalized_name}/{incoming.filename}"
+        incoming.location = f"{package.normalized_name}/{incoming.filename}"
+        return incoming.location
 
     def _write_sidecar(self, target: Path, metadata: bytes) -> None:
         sidecar = self.receive()
@@ -170,7 +188,13 @@ class LocalStorage(BaseStorage):
         stored = [location for location, _ in self.stored() if location.startswith(prefix)]
         return [name.removeprefix(prefix) for name in stored if not name.endswith(SIDECAR)]
 
-    def get_file(self, location: str) -> Path:
+    def get_file(self, location: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+        with storage_errors():
+            stream = self.get_path(location).open("rb")
+            stream.seek(start)
+            return stream
+
+    def get_path(self, location: str) -> Path:
         return self.root / location
 
     def has(self, location: str, size: int) -> bool:

@@ -100,7 +100,7 @@ def remove_if_moved(storage: BaseStorage, path: Path) -> None:
     path = path.absolute()
     if any(path.is_relative_to(Path(folder).absolute()) for folder in storage.folders):
         file = File.named(path.name)
-        kept = storage.get_file(file.location).absolute()
+        kept = storage.get_path(file.location)
         if not kept.samefile(path) and publishing.is_whole(storage, file):
             path.unlink()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from bottle import request
+from bottle import HTTPResponse, request
 
 from extrapypi.distributions import FILENAME
 from extrapypi.errors import Forbidden, NotFound
 from extrapypi.models import ServedFile
-from extrapypi.pages import Page
+from extrapypi.pages import Page, header
 from extrapypi.sending import cache_control, send_file
 from extrapypi.storage import SIDECAR
 from extrapypi.views import normalized, redirect
@@ -23,10 +23,12 @@ def download(site, actor, project, filename):
     if filename.endswith(SIDECAR):
         return metadata(site, actor, name, filename.removesuffix(SIDECAR))
     file = find(actor, name, filename)
-    path = site.storage.get_file(file.location)
+    url = site.storage.get_url(file.location, header("User-Agent"))
+    if url is not None:
+        return HTTPResponse(b"", 302, {"Location": url, "Cache-Control": "no-store"})
     headers = {"Cache-Control": cache_control(site.config.ANONYMOUS_READ)}
     sendfile = site.config.SENDFILE if "extrapypi.proxied" in request.environ else None
-    return send_file(file, path, headers, sendfile)
+    return send_file(file, site.storage, headers, sendfile)
 
 
 def metadata(site, actor, name: str, filename: str):
