@@ -13,13 +13,14 @@ from packaging.utils import canonicalize_name
 
 from extrapypi import passwords
 from extrapypi.auth import UNPRINTABLE, Actor, new_secret, secret_digest
-from extrapypi.database import utcnow
+from extrapypi.database import retried, utcnow
 from extrapypi.errors import InvalidInput, NotFound
 from extrapypi.models import NAME, ROLES, Journal, Maintainer, Package, Token, User, writing
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
+@retried
 def create_user(
     actor: Actor, username: str, password: str, email: str, role: str, default: bool = False
 ) -> User:
@@ -77,6 +78,7 @@ def check_email(email: str) -> None:
         raise InvalidInput(f"{email!r} is no e-mail address.")
 
 
+@retried
 def set_password(actor: Actor, username: str, password: str) -> None:
     """Gives the account another password and ends its browser sessions.
 
@@ -94,6 +96,7 @@ def set_password(actor: Actor, username: str, password: str) -> None:
         Journal.add(serial, actor, "set password", detail=user.username)
 
 
+@retried
 def delete_user(actor: Actor, username: str) -> None:
     """Removes the account; its files and its lines in the journal stay.
 
@@ -111,6 +114,7 @@ def delete_user(actor: Actor, username: str) -> None:
         Journal.add(serial, actor, "delete user", detail=user.username)
 
 
+@retried
 def create_token(
     actor: Actor,
     username: str,
@@ -156,6 +160,7 @@ def project_key(name: str) -> str:
     return canonicalize_name(name)
 
 
+@retried
 def revoke_token(actor: Actor, token_id: int) -> Token:
     """The token, which is of no use from now on.
 

@@ -17,7 +17,7 @@ from bottle import request
 
 from extrapypi import passwords
 from extrapypi.config import Config
-from extrapypi.database import connection, database, fetch, utcnow
+from extrapypi.database import connection, fetch, retried, transaction, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
 from extrapypi.lastseen import LastSeen
 from extrapypi.models import ROLES, Failure, Token
@@ -131,7 +131,9 @@ class Authenticator:
         # The digest can be no other user's: the name is in it, and nobody's name has a NUL.
         text = f"{username}\0{password}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, key=self.key, digest_size=32).digest()
-        key = "" if UNPRINTABLE.search(username) else username.casefold()
+        # No name has outer white space, of which MySQL sees no difference at the end.
+        impossible = UNPRINTABLE.search(username) or username != username.strip()
+        key = "" if impossible else username.casefold()
         row = fetch(PASSWORD_SQL, key)
         serial, user_id, name, role, is_active, password_hash = row
         if not password_hash or self.kept.get(digest) != password_hash:
@@ -231,9 +233,10 @@ def throttle(address: str, username: str) -> None:
         )
 
 
+@retried
 def note_failure(address: str, username: str) -> None:
     """Counts a wrong password and forgets those that no longer count."""
-    with database.atomic():
+    with transaction():
         Failure.delete().where(Failure.at < utcnow() - WINDOW).execute()
         Failure.create(address=address, username=username)
     log.warning("Wrong credentials for %s from %s.", username, address)

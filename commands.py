@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from extrapypi import accounts, database, models, packages, transfer
+from extrapypi import accounts, database, importing, models, packages, transfer
 from extrapypi.auth import Actor
 from extrapypi.config import Config
 from extrapypi.errors import InvalidInput
@@ -36,7 +36,7 @@ def set_password(arguments: argparse.Namespace, settings: Config) -> None:
 
 def list_users(arguments: argparse.Namespace, settings: Config) -> None:
     """Lists the accounts: name, role, state, e-mail address, last seen."""
-    for user in models.User.select().order_by(models.User.username_key):
+    for user in sorted(models.User.select(), key=lambda user: user.username_key):
         state = "active" if user.is_active else "inactive"
         print(user.username, user.role, state, user.email, moment(user.last_login_at), sep="\t")
 
@@ -138,7 +138,7 @@ def import_files(arguments: argparse.Namespace, settings: Config) -> int:
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     user = models.User.named(arguments.user)
     actor = Actor(username=user.username, role=user.role, user_id=user.id)
-    summary = transfer.import_folders(storage, actor, arguments.path or storage.folders)
+    summary = importing.import_folders(storage, actor, arguments.path or storage.folders)
     for path, reason in summary.bad:
         print(f"Skipped {path}: {reason}", file=sys.stderr)
     print(f"{summary.added} added, {summary.known} there already, {len(summary.bad)} skipped.")

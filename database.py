@@ -6,13 +6,14 @@ nowhere else.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import peewee
 from playhouse import db_url, migrations
@@ -23,11 +24,12 @@ from playhouse.pool import (
 )
 
 from extrapypi.config import without_password
-from extrapypi.errors import ConfigError, SchemaError, Unavailable
+from extrapypi.errors import BrokenOff, ConfigError, SchemaError, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT = 30  # seconds that a writer waits for another, or a thread for a connection
 MAX_CONNECTIONS = 32  # per process, to a database server
+BROKEN = (peewee.OperationalError, peewee.InterfaceError)  # by the server or the way to it
 
 database = peewee.DatabaseProxy()
 
@@ -74,7 +76,29 @@ class JSONTextField(LongTextField):
         return None if value is None else json.loads(value)
 
 
-class MySQL(PooledMySQLDatabase):
+class Server:
+    """A database server, whose connections may be lost at any time.
+
+    What is asked outside of a transaction is asked once more then; all that writes is inside one.
+    """
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        try:
+            return super().execute_sql(sql, params)
+        except BROKEN:
+            if self.in_transaction():
+                raise
+            self.manual_close()
+            return super().execute_sql(sql, params)
+
+
+class PostgreSQL(Server, PooledPostgresqlDatabase):
+    """PostgreSQL; it knows no LONGTEXT, because its TEXT has no end."""
+
+    field_types: ClassVar[dict] = {**PooledPostgresqlDatabase.field_types, "LONGTEXT": "TEXT"}
+
+
+class MySQL(Server, PooledMySQLDatabase):
     """MySQL or MariaDB; names are compared byte by byte, as on the other two."""
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
@@ -115,10 +139,7 @@ def sqlite(url: str) -> peewee.Database:
 def postgresql(url: str) -> peewee.Database:
     """PostgreSQL through psycopg 3."""
     require("psycopg", "postgres")
-    types = {"LONGTEXT": "TEXT"}
-    return PooledPostgresqlDatabase(
-        **parsed(url), **pooling(), prefer_psycopg3=True, field_types=types
-    )
+    return PostgreSQL(**parsed(url), **pooling(), prefer_psycopg3=True)
 
 
 def mysql(url: str) -> peewee.Database:
@@ -173,20 +194,66 @@ def connection() -> Iterator[None]:
 
     :raises Unavailable: when the database does not answer.
     """
-    pooled = hasattr(database.obj, "close_idle")
+    is_server = isinstance(database.obj, Server)
     try:
-        opened = pooled and database.connect(reuse_if_open=True)
+        opened = is_server and database.connect(reuse_if_open=True)
         try:
             yield
         finally:
             if opened:
-                database.close()
+                give_back()
     except MaxConnectionsExceeded as error:
         raise Unavailable("All connections to the database are in use.") from error
-    except (peewee.OperationalError, peewee.InterfaceError) as error:
-        if pooled and not database.is_closed():
-            database.manual_close()
+    except BROKEN as error:
+        drop_connection()
         raise Unavailable(f"The database does not answer ({type(error).__name__}).") from error
+
+
+def give_back() -> None:
+    """Returns this thread's connection to the pool, until the thread asks something again.
+
+    Whoever is about to wait for something else does so, or others would wait for him.
+    """
+    if isinstance(database.obj, Server) and not database.in_transaction():
+        database.close()
+
+
+def drop_connection() -> None:
+    """Closes this thread's connection to a server, which may be dead, and forgets it."""
+    if isinstance(database.obj, Server):
+        database.manual_close()
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    """One transaction; inside another one, a part of that.
+
+    :raises BrokenOff: when a server ends it before the commit: a lost connection, a deadlock. The
+        outcome of a commit that fails is unknown, and is no reason to do the same once more.
+    """
+    is_outermost, committing = not database.in_transaction(), False
+    try:
+        with database.atomic():
+            yield
+            committing = True
+    except BROKEN as error:
+        if committing or not is_outermost or not isinstance(database.obj, Server):
+            raise
+        drop_connection()
+        raise BrokenOff(f"The database broke off a change ({type(error).__name__}).") from error
+
+
+def retried(work: Callable) -> Callable:
+    """Decorates a unit of work, one transaction; when that is broken off, it is done again."""
+
+    @functools.wraps(work)
+    def attempts(*arguments: Any, **options: Any) -> Any:
+        for _ in range(2):
+            with suppress(BrokenOff):
+                return work(*arguments, **options)
+        return work(*arguments, **options)
+
+    return attempts
 
 
 def schema_is_current() -> None:
@@ -249,7 +316,7 @@ def migrating() -> Iterator[None]:
             yield
         return
     take, give = {
-        PooledPostgresqlDatabase: (
+        PostgreSQL: (
             "SELECT pg_advisory_lock(736)",
             "SELECT pg_advisory_unlock(736)",
         ),

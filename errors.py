@@ -98,6 +98,10 @@ class Unavailable(ExtraPyPIError):
     retry_after = 5
 
 
+class BrokenOff(Unavailable):
+    """A transaction that the database broke off before its commit; nothing was changed."""
+
+
 class StorageError(Unavailable):
     """The storage could not do what was asked of it."""
 

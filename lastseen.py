@@ -12,7 +12,7 @@ from typing import Any
 
 import peewee
 
-from extrapypi.database import connection, database, utcnow
+from extrapypi.database import connection, database, retried, transaction, utcnow
 from extrapypi.errors import Unavailable
 from extrapypi.models import Token, User
 
@@ -56,12 +56,8 @@ class LastSeen:
         if not users and not tokens:
             return
         try:
-            with connection(), database.atomic():
-                for user_id, at in list(users.items()):
-                    User.update(last_login_at=at).where(User.id == user_id).execute()
-                for token_id, (at, address) in list(tokens.items()):
-                    used = Token.update(last_used_at=at, last_used_from=address)
-                    used.where(Token.id == token_id).execute()
+            with connection():
+                write(sorted(users.items()), sorted(tokens.items()))
         except (peewee.PeeweeException, Unavailable) as error:
             log.warning("The times of last use were not written: %s", error)
 
@@ -72,3 +68,14 @@ class LastSeen:
         if self.thread is not None:
             self.thread.join()
         self.flush()
+
+
+@retried
+def write(users: list, tokens: list) -> None:
+    """Writes the times of use by account and by token, in one transaction."""
+    with transaction():
+        for user_id, at in users:
+            User.update(last_login_at=at).where(User.id == user_id).execute()
+        for token_id, (at, address) in tokens:
+            used = Token.update(last_used_at=at, last_used_from=address)
+            used.where(Token.id == token_id).execute()

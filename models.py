@@ -25,7 +25,15 @@ from peewee import (
     Model,
 )
 
-from extrapypi.database import JSONTextField, LongTextField, TimeField, database, fetch, utcnow
+from extrapypi.database import (
+    JSONTextField,
+    LongTextField,
+    TimeField,
+    database,
+    fetch,
+    transaction,
+    utcnow,
+)
 from extrapypi.errors import NotFound
 
 VERSION = re.compile(r"[!-~]{1,128}\Z")  # what can be one at all
@@ -426,9 +434,10 @@ def writing() -> Iterator[int]:
     """One transaction that changes something; yields its serial.
 
     The row of Serial is locked first, so that only one runs at a time in all processes and
-    transactions become visible in the order of their serials. Keep it short.
+    transactions become visible in the order of their serials. Keep it short, and put it into a
+    function that is :func:`~extrapypi.database.retried`.
     """
-    with writers, database.atomic():
+    with writers, transaction():
         Serial.update(value=Serial.value + 1).execute()
         yield Serial.select(Serial.value).scalar()
 

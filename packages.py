@@ -6,6 +6,7 @@ Each change is one short transaction with its line in the journal. Rights are ch
 from __future__ import annotations
 
 from extrapypi.auth import Actor
+from extrapypi.database import retried
 from extrapypi.errors import Forbidden, InvalidInput, NotFound
 from extrapypi.models import (
     STATUSES,
@@ -20,6 +21,7 @@ from extrapypi.models import (
 from extrapypi.storage import BaseStorage
 
 
+@retried
 def yank(
     actor: Actor,
     project: str,
@@ -63,6 +65,16 @@ def delete(
     :raises NotFound: for what does not exist.
     :raises Forbidden: for a project unless admin; else unless developer and listed.
     """
+    package, files = delete_rows(actor, project, version, filename, reason)
+    remove_stored(storage, package, files)
+    return [file.filename for file in files]
+
+
+@retried
+def delete_rows(
+    actor: Actor, project: str, version: str | None, filename: str | None, reason: str
+) -> tuple[Package, list[File]]:
+    """Takes a project, a release or a file off the index; the project, and the files that went."""
     with writing() as serial:
         package = Package.named(project)
         if version is None:
@@ -76,8 +88,7 @@ def delete(
         action = f"delete {'file' if filename else 'release' if version else 'project'}"
         what = {"version": releases[0].version if version else "", "filename": filename or ""}
         Journal.add(serial, actor, action, package=package.name, detail=one_line(reason), **what)
-    remove_stored(storage, package, files)
-    return [file.filename for file in files]
+    return package, files
 
 
 def remove_rows(package: Package, releases: list[Release], files: list[File], serial: int) -> None:
@@ -94,17 +105,25 @@ def remove_rows(package: Package, releases: list[Release], files: list[File], se
 
 
 def remove_stored(storage: BaseStorage, package: Package, files: list[File]) -> None:
-    """Removes the bytes of deleted files, unless they have come back in the meantime.
+    """Removes the bytes of deleted files, unless they have come back in the meantime."""
+    for file in files:
+        remove_unlisted(storage, package, file)
 
-    It holds the writers' lock: an upload of the same bytes goes to the same place.
+
+@retried
+def remove_unlisted(storage: BaseStorage, package: Package, file: File) -> None:
+    """Removes what lies at the file's location, if no file on the index has it.
+
+    It holds the writers' lock: an upload of the same bytes may go to the same place.
     """
     with writing():
-        for file in files:
-            if not File.select().where(File.filename == file.filename).exists():
-                storage.delete_file(file.location)
+        back = File.get_or_none(File.filename == file.filename)
+        if back is None or back.location != file.location:
+            storage.delete_file(file.location)
         storage.delete_package(package)
 
 
+@retried
 def set_status(actor: Actor, project: str, status: str, reason: str = "") -> None:
     """Marks a project as active, archived, deprecated or quarantined (PEP 792).
 
@@ -124,6 +143,7 @@ def set_status(actor: Actor, project: str, status: str, reason: str = "") -> Non
         Journal.add(serial, actor, "set status", package=package.name, detail=detail)
 
 
+@retried
 def set_maintainer(actor: Actor, project: str, username: str, listed: bool = True) -> None:
     """Lists a user as maintainer of the project, or takes them off the list.
 

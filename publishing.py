@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from peewee import chunked
 
 from extrapypi.auth import Actor
-from extrapypi.database import utcnow
+from extrapypi.database import give_back, retried, utcnow
 from extrapypi.distributions import Distribution
 from extrapypi.errors import FileExists, Forbidden, InvalidUpload
 from extrapypi.incoming import Incoming, sha256_of
@@ -57,7 +57,20 @@ def add_file(
         return False
     package = Package.get_or_none(Package.normalized_name == distribution.normalized_name)
     check_may_add(actor, package, distribution)
+    give_back()
     storage.prepare(package or Package(normalized_name=distribution.normalized_name), incoming)
+    return add_rows(storage, actor, distribution, incoming, upload_time or utcnow())
+
+
+@retried
+def add_rows(
+    storage: BaseStorage,
+    actor: Actor,
+    distribution: Distribution,
+    incoming: Incoming,
+    upload_time: datetime,
+) -> bool:
+    """The transaction of :func:`add_file`, which says what it gives and raises."""
     with writing() as serial:
         if is_known(distribution, incoming):  # now that nobody else writes
             return False
@@ -65,7 +78,7 @@ def add_file(
         release = update_release(package, distribution)
         claim_name(distribution, incoming)
         check_free(release, distribution)
-        file = add_row(actor, release, distribution, incoming, upload_time or utcnow())
+        file = add_file_row(actor, release, distribution, incoming, upload_time)
         storage.create_package(package)
         file.location = storage.create_release(package, incoming)
         file.save(only=["location"])
@@ -91,8 +104,17 @@ def mend(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -
     file = File.named(distribution.filename)
     if is_whole(storage, file) and storage.has_metadata(file.location):
         return
-    package = file.release.package
+    lost, package = file.location, file.release.package
+    give_back()
     storage.prepare(package, incoming)
+    put_in_place(storage, package, file, incoming)
+    if file.location != lost:
+        storage.delete_file(lost)
+
+
+@retried
+def put_in_place(storage: BaseStorage, package: Package, file: File, incoming: Incoming) -> None:
+    """Lets the storage take over the bytes of a file that is on the index, and notes where."""
     with writing():
         storage.create_package(package)
         file.location = storage.create_release(package, incoming)
@@ -219,7 +241,7 @@ def check_free(release: Release, distribution: Distribution) -> None:
             )
 
 
-def add_row(
+def add_file_row(
     actor: Actor,
     release: Release,
     distribution: Distribution,

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from bottle import HTTPResponse, request
 
+from extrapypi.database import give_back
 from extrapypi.distributions import FILENAME
 from extrapypi.errors import Forbidden, NotFound
 from extrapypi.models import ServedFile
@@ -63,4 +64,5 @@ def find(actor, name: str, filename: str) -> ServedFile:
     actor.check_package(name)
     if file.status == "quarantined":
         raise Forbidden(f"The project {name} is in quarantine: {file.status_reason}")
+    give_back()  # the storage may take its time
     return file

@@ -7,6 +7,7 @@ import json
 from bottle import HTTPResponse
 
 from extrapypi import distributions, forms, listing, publishing
+from extrapypi.database import give_back
 from extrapypi.errors import InvalidInput, InvalidUpload
 from extrapypi.pages import JSON, TEXT_HTML, Page, content_type
 from extrapypi.views import index_headers, normalized, package_for, prefix, redirect, render
@@ -73,6 +74,7 @@ def slash(site, actor, project=None):
 
 def upload(site, actor):
     """POST /simple/ and /legacy/"""
+    give_back()  # the body may come slowly
     with forms.sent_form(site.storage, site.config.MAX_UPLOAD_SIZE) as (fields, incoming):
         check_action(forms.value(fields, ":action"))
         if incoming is None:
