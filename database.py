@@ -29,6 +29,7 @@ from extrapypi.errors import BrokenOff, ConfigError, SchemaError, Unavailable
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT = 30  # seconds that a writer waits for another, or a thread for a connection
 MAX_CONNECTIONS = 32  # per process, to a database server
+DUPLICATE_KEY_NAME = 1061  # MySQL's error when an index is there
 BROKEN = (peewee.OperationalError, peewee.InterfaceError)  # by the server or the way to it
 
 database = peewee.DatabaseProxy()
@@ -86,7 +87,9 @@ class Server:
         try:
             return super().execute_sql(sql, params)
         except BROKEN:
-            if self.in_transaction():
+            # A connection_context holds a lock, which goes with the connection.
+            is_bound = self.in_transaction() or self._state.ctx
+            if is_bound or self.is_closed() or not self._is_closed(self.connection()):
                 raise
             self.manual_close()
             return super().execute_sql(sql, params)
@@ -99,12 +102,25 @@ class PostgreSQL(Server, PooledPostgresqlDatabase):
 
 
 class MySQL(Server, PooledMySQLDatabase):
-    """MySQL or MariaDB; names are compared byte by byte, as on the other two."""
+    """MySQL or MariaDB; names are compared byte by byte, as on the other two.
+
+    What a migration has created stays when it breaks off, so creating it again is no error; an
+    index knows no IF NOT EXISTS on MySQL.
+    """
+
+    safe_create_index = True
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         if sql.startswith("CREATE TABLE"):
             sql += " DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
-        return super().execute_sql(sql, params)
+        elif sql.startswith(("CREATE INDEX", "CREATE UNIQUE INDEX")):
+            sql = sql.replace(" IF NOT EXISTS", "", 1)
+        try:
+            return super().execute_sql(sql, params)
+        except peewee.OperationalError as error:
+            if error.args[0] != DUPLICATE_KEY_NAME:
+                raise
+            return self.cursor()
 
 
 def bind(url: str) -> None:
@@ -291,12 +307,17 @@ def upgrade_schema() -> list[str]:
 
     Two processes may call it at once: one does it, the other waits and has nothing to do.
     """
-    if isinstance(database.obj, peewee.SqliteDatabase):
-        Path(database.database).parent.mkdir(parents=True, exist_ok=True)
-        Path(database.database).touch(mode=0o600)  # it holds the hashes of passwords
+    if no_file():
+        create_file()
     with migrating():
         refuse_2018()
         return migrations.Runner(database.obj, str(MIGRATIONS)).up()
+
+
+def create_file() -> None:
+    """An empty database file of SQLite."""
+    Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+    Path(database.database).touch(mode=0o600)  # it will hold the hashes of passwords
 
 
 def refuse_2018() -> None:

@@ -79,6 +79,14 @@ def drop(url: str) -> None:
     database.close()
 
 
+def drop_tables() -> None:
+    """Takes every table out of the bound database."""
+    with database.connection():
+        for table in (*reversed(sort_models(models.TABLES)), "schema_migration"):
+            name = table if isinstance(table, str) else table._meta.table_name
+            database.database.execute_sql(f"DROP TABLE IF EXISTS {name}")
+
+
 @pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def database_url(request, tmp_path):
     """The URL of an empty database, on one of the three kinds after the other."""

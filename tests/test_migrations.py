@@ -1,0 +1,231 @@
+"""Upgrades of filled databases from every earlier schema, also after one that broke off."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime, timezone
+
+import peewee
+import pytest
+from conftest import USERS, drop_tables
+from playhouse.migrations import Runner
+from playhouse.schema_diff import diff_models
+
+from extrapypi import database, models
+from extrapypi.app import create_app
+from extrapypi.commandline import main
+from extrapypi.errors import SchemaError
+
+NAMES = sorted(path.stem for path in database.MIGRATIONS.glob("[0-9]*.py"))
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)
+DIGEST = "0123456789abcdef" * 4
+FILLED = {  # a row of every table, as the first schema has it
+    "users": {
+        "username": "Ångström",
+        "username_key": "ångström",
+        "email": "a@example.org",
+        "email_key": "a@example.org",
+        "password_hash": "$2b$",
+        "default_password": False,
+        "role": "developer",
+        "is_active": True,
+        "created_at": MOMENT,
+    },
+    "packages": {
+        "name": "Demo.Pkg",
+        "normalized_name": "demo-pkg",
+        "summary": "naïve 😀",
+        "status": "deprecated",
+        "status_reason": "old",
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+        "last_serial": 7,
+    },
+    "releases": {
+        "package_id": 1,
+        "version": "1.0",
+        "canonical_version": "1",
+        "summary": "",
+        "description": "日本" * 100_000,
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+        **dict.fromkeys(("description_content_type", "requires_python"), ""),
+        **dict.fromkeys(
+            ("author", "author_email", "maintainer", "maintainer_email", "license"), "x"
+        ),
+        **dict.fromkeys(("license_expression", "keywords", "home_page", "download_url"), ""),
+        **dict.fromkeys(("license_files", "classifiers", "platforms", "dynamic"), '["x"]'),
+        **dict.fromkeys(("requires_dist", "provides_extra"), "[]"),
+        "project_urls": "{}",
+    },
+    "files": {
+        "release_id": 1,
+        "filename": "demo_pkg-1.0.tar.gz",
+        "location": "demo-pkg/demo_pkg-1.0.tar.gz",
+        "size": 2**40,
+        "md5": DIGEST[:32],
+        "sha256": DIGEST,
+        "blake2b_256": DIGEST,
+        "packagetype": "sdist",
+        "python_version": "source",
+        "requires_python": "",
+        "upload_time": MOMENT,
+        "uploaded_by_id": 1,
+        "user_agent": "",
+        "yanked": True,
+        "yanked_reason": "broken",
+    },
+    "dependencies": {
+        "release_id": 1,
+        "normalized_name": "other",
+        "specifier": ">=1",
+        "marker": "",
+        "extra": "",
+    },
+    "maintainers": {"package_id": 1, "user_id": 1},
+    "sessions": {
+        "user_id": 1,
+        "token_sha256": DIGEST,
+        "created_at": MOMENT,
+        "last_seen_at": MOMENT,
+        "expires_at": MOMENT,
+        "address": "",
+        "browser": "",
+    },
+    "tokens": {
+        "user_id": 1,
+        "name": "ci",
+        "scope": "upload",
+        "packages": '["demo-pkg"]',
+        "secret_sha256": DIGEST,
+        "created_at": MOMENT,
+    },
+    "used_filenames": {"filename": "demo_pkg-1.0.tar.gz", "sha256": DIGEST},
+    "journal": {
+        "serial": 7,
+        "at": MOMENT,
+        "who": "Ångström",
+        "token": "",
+        "address": "",
+        "action": "upload",
+        "package": "Demo.Pkg",
+        "version": "1.0",
+        "filename": "",
+        "detail": "",
+    },
+    "failures": {"address": "::1", "username": "x", "at": MOMENT},
+}
+
+
+@pytest.fixture
+def empty(database_url):
+    """A database without any table, bound."""
+    database.bind(database_url)
+    if not database.no_file():
+        drop_tables()
+    yield
+    drop_tables()  # what other tests find is made anew
+    database.upgrade_schema()
+    database.close()
+
+
+def fill() -> None:
+    """One row in every table of the first schema."""
+    is_sqlite = isinstance(database.database.obj, peewee.SqliteDatabase)
+    for table, row in FILLED.items():
+        values = [
+            value.isoformat(" ", "microseconds") if is_sqlite and value is MOMENT else value
+            for value in row.values()
+        ]
+        marks = ", ".join([database.database.param] * len(row))
+        sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"
+        database.database.execute_sql(sql, values)
+    database.database.execute_sql("UPDATE serial SET value = 7")
+
+
+def make_schema(name: str) -> None:
+    """The tables as they were after this migration, filled with rows since the first."""
+    if database.no_file():
+        database.create_file()
+    with database.migrating():
+        runner = Runner(database.database.obj, str(database.MIGRATIONS))
+        runner.up(NAMES[0])
+        fill()
+        runner.up(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_filled_database_of_every_schema_is_upgraded_and_loses_nothing(empty, name):
+    make_schema(name)
+    assert database.upgrade_schema() == NAMES[NAMES.index(name) + 1 :]
+    assert not diff_models(database.database.obj, models.TABLES)
+    file, release = models.File.get(), models.Release.get()
+    assert (file.size, file.yanked_reason) == (2**40, "broken")
+    assert file.upload_time == MOMENT.replace(tzinfo=timezone.utc)
+    assert file.uploaded_by.username == "Ångström"
+    assert release.description == "日本" * 100_000
+    assert release.classifiers == ["x"]
+    assert models.Token.get().packages == ["demo-pkg"]
+    assert models.Package.get().last_serial == models.Serial.get().value == 7
+    assert [table.select().count() for table in models.TABLES] == [1] * len(models.TABLES)
+
+
+@pytest.fixture
+def next_version(tmp_path, monkeypatch):
+    """The program's next version, which has one more migration."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(database.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    script = 'def up(migrator, db):\n    db.execute_sql("CREATE TABLE later (id INTEGER)")\n'
+    (folder / "9000_later.py").write_text(script)
+    monkeypatch.setattr(database, "MIGRATIONS", folder)
+    yield
+    with database.connection():
+        database.database.execute_sql("DROP TABLE IF EXISTS later")
+        database.database.execute_sql("DELETE FROM schema_migration WHERE name = '9000_later'")
+
+
+def test_an_older_schema_is_refused_until_it_is_upgraded_by_command(
+    settings, tables, next_version, monkeypatch, capsys
+):
+    with pytest.raises(SchemaError, match="older than the program; run: extrapypi db upgrade"):
+        create_app(settings)
+    for name in ("BASE_DIR", "DATABASE_URL", "SECRET_KEY"):
+        monkeypatch.setenv(f"EXTRAPYPI_{name}", settings[name])
+    assert main(["db", "status"]) == 1
+    assert "9000_later pending" in capsys.readouterr().out
+    assert main(["db", "upgrade"]) == 0
+    assert "Applied 9000_later." in capsys.readouterr().out
+    assert main(["db", "status"]) == 0
+    create_app(settings).close()
+    assert models.User.select().count() == len(USERS)
+
+
+def test_a_newer_schema_is_refused(settings, tables, next_version, monkeypatch):
+    database.upgrade_schema()
+    monkeypatch.undo()
+    with pytest.raises(SchemaError, match="made by a newer extrapypi"):
+        create_app(settings)
+
+
+class Cut(Exception):
+    """The power goes."""
+
+
+@pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
+@pytest.mark.parametrize("statements", [1, 2, 7, 20, 30])
+def test_an_upgrade_that_broke_off_in_the_middle_is_completed(empty, monkeypatch, statements):
+    done, real = [], database.MySQL.execute_sql
+
+    def execute_sql(self, sql, params=None):
+        if sql.startswith("CREATE"):
+            done.append(sql)
+            if len(done) > statements:
+                raise Cut
+        return real(self, sql, params)
+
+    monkeypatch.setattr(database.MySQL, "execute_sql", execute_sql)
+    with pytest.raises(Cut):
+        database.upgrade_schema()
+    monkeypatch.undo()
+    assert database.upgrade_schema() == NAMES
+    assert not diff_models(database.database.obj, models.TABLES)
