@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -14,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from archives_made import wheel_bytes
 from clients import CHECKOUT, environment, isolated
 
 LEFT_OUT = (".*", "build", "dist", "*.egg-info", "__pycache__")
@@ -194,3 +196,42 @@ def test_other_servers_serve_it(command, built, install, hostile, tmp_path):
         process.terminate()
         process.wait(30)
         process.stdout.close()
+
+
+def test_a_driver_package_proves_itself_and_is_used_by_name_and_by_path(built, install, tmp_path):
+    package = shutil.copytree(CHECKOUT / "examples" / "driver", tmp_path / "driver")
+    venv = install(sys.executable, built[".whl"], package, "pytest")
+    home = tmp_path / "home"
+    home.mkdir()
+    test = [venv / "bin/pytest", "-c", os.devnull, "-p", "no:cacheprovider", package]
+    done = subprocess.run(test, cwd=home, env=isolated(home), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    filename, body = wheel_bytes()
+    (home / filename).write_bytes(body)
+    for storage in ("Cupboard", "extrapypi_cupboard:Cupboard"):
+        folder = tmp_path / storage
+        variables = {
+            **isolated(home),
+            "EXTRAPYPI_BASE_DIR": str(folder),
+            "EXTRAPYPI_STORAGE": storage,
+            "EXTRAPYPI_STORAGE_PARAMS": json.dumps({"folder": str(folder / "shelf")}),
+            "EXTRAPYPI_ANONYMOUS_READ": "true",
+        }
+        for command in ("init", f"import {filename}", "check --deep"):
+            program = [venv / "bin/python", "-m", "extrapypi", *command.split()]
+            subprocess.run(program, cwd=home, env=variables, check=True)
+        assert (folder / "shelf" / f"demo-pkg@{filename}").read_bytes() == body
+        process = subprocess.Popen(
+            [venv / "bin/extrapypi", "run", "--port", "0"],
+            cwd=home,
+            env=variables,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            match, _ = printed(process, r"^Serving on (http://\S+/) ")
+            url = f"{match[1]}packages/demo-pkg/{filename}"
+            assert urllib.request.urlopen(url).read() == body
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            process.stdout.close()
