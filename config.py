@@ -33,6 +33,11 @@ from extrapypi.settings import (
 
 log = logging.getLogger("extrapypi")
 
+FOLDERS = {  # storage driver -> its parameter that is a folder, and the default below BASE_DIR
+    "LocalStorage": ("packages_root", "packages"),
+    "S3Storage": ("spool_folder", "spool"),
+}
+
 
 class Config:
     """The settings as attributes, complete and checked.
@@ -64,11 +69,12 @@ class Config:
         )
         if self.STORAGE_PARAMS is None:
             self.STORAGE_PARAMS = {}
-        if self.STORAGE == "LocalStorage":
-            root = self.STORAGE_PARAMS.get("packages_root") or self.BASE_DIR / "packages"
-            if not isinstance(root, (str, Path)):
-                raise ConfigError(f"STORAGE_PARAMS: packages_root is {root!r}; it must be a path.")
-            self.STORAGE_PARAMS = {**self.STORAGE_PARAMS, "packages_root": str(self.base / root)}
+        if self.STORAGE in FOLDERS:
+            name, default = FOLDERS[self.STORAGE]
+            folder = self.STORAGE_PARAMS.get(name) or self.BASE_DIR / default
+            if not isinstance(folder, (str, Path)):
+                raise ConfigError(f"STORAGE_PARAMS: {name} is {folder!r}; it must be a path.")
+            self.STORAGE_PARAMS = {**self.STORAGE_PARAMS, name: str(self.base / folder)}
         self.URL_PREFIX = "/" + self.URL_PREFIX.strip("/") if self.URL_PREFIX.strip("/") else ""
         self.trusted_proxies = networks(self.TRUSTED_PROXY)
 
@@ -195,6 +201,7 @@ def from_text(name: str, text: str) -> Any:
     :raises ConfigError: when the text is no number, switch or JSON value where one is due.
     """
     kinds = SETTINGS[name].kinds
+    is_json = dict in kinds or (list in kinds and text.lstrip().startswith("["))
     try:
         if int in kinds:
             return int(text)
@@ -202,11 +209,12 @@ def from_text(name: str, text: str) -> Any:
             return True
         if kinds == (bool,):
             return {"0": False, "false": False, "no": False, "off": False}[text.strip().lower()]
-        if dict in kinds or (list in kinds and text.lstrip().startswith("[")):
+        if is_json:
             return json.loads(text)
     except (ValueError, KeyError) as error:
         wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NONE)
-        raise ConfigError(f"EXTRAPYPI_{name} is {text!r}; it must be {wanted}.") from error
+        shown = "no JSON" if is_json else repr(text)  # which may hold keys and passwords
+        raise ConfigError(f"EXTRAPYPI_{name} is {shown}; it must be {wanted}.") from error
     return text or None if NONE in kinds else text
 
 

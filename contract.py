@@ -20,7 +20,7 @@ import pytest
 from extrapypi.errors import StorageError
 from extrapypi.incoming import Incoming
 from extrapypi.models import File, Package
-from extrapypi.storage import BaseStorage
+from extrapypi.storage import SIDECAR, BaseStorage
 
 BODY = b"the bytes of a wheel" * 100
 METADATA = b"Metadata-Version: 2.1\nName: demo-pkg\nVersion: 1.0\n"
@@ -162,6 +162,21 @@ class StorageContract:
         storage.delete_file(kept.location)
         storage.delete_package(package)
         assert list(storage.stored()) == []
+
+    def test_what_is_set_aside_is_kept_elsewhere_each_time(self, storage, store):
+        places = {}
+        for body in (BODY, b"other bytes of that name"):
+            file = store(body=body)
+            places[storage.set_aside(file.location)] = body
+            assert not storage.has(file.location, file.size)
+            assert storage.has_metadata(file.location)
+        places[storage.set_aside(file.location + SIDECAR)] = METADATA
+        assert not storage.has_metadata(file.location)
+        for place, body in places.items():
+            assert content(storage, File(location=place)) == body
+        assert {location for location, _ in storage.stored()}.isdisjoint(places)
+        with pytest.raises(StorageError, match="not in the storage"):
+            storage.set_aside(file.location)
 
     def test_a_project_has_only_its_own_files(self, storage, package, store):
         other = Package(id=2, name="demo", normalized_name="demo")

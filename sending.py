@@ -5,6 +5,7 @@ Conditions and ranges are those of RFC 9110, sections 13 and 14; only single ran
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,9 +16,12 @@ from urllib.parse import quote
 
 from bottle import HTTPResponse, request
 
+from extrapypi.errors import StorageError
 from extrapypi.models import ServedFile
 from extrapypi.pages import header, is_known
 from extrapypi.storage import BaseStorage
+
+log = logging.getLogger("extrapypi")
 
 CHUNK = 256 * 1024  # bytes read at once
 YEAR = 31536000  # seconds
@@ -130,12 +134,12 @@ class Chunks:
         self.length = length
 
     def __iter__(self) -> Iterator[bytes]:
-        while self.length > 0:
-            chunk = self.stream.read(min(CHUNK, self.length))
-            if not chunk:
-                break
-            self.length -= len(chunk)
-            yield chunk
+        try:
+            while self.length > 0 and (chunk := self.stream.read(min(CHUNK, self.length))):
+                self.length -= len(chunk)
+                yield chunk
+        except StorageError as error:  # too late for a status: the server ends the connection
+            log.error("An answer is %d bytes too short: %s", self.length, error)
 
     def close(self) -> None:
         self.stream.close()

@@ -29,6 +29,9 @@ log = logging.getLogger("extrapypi")
 
 RECEIVE = 256 * 1024  # bytes read from a socket at once; waitress's own 8 KiB is slow for files
 SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
+# Bytes of an answer that wait on the disk for a slow client; only with more does he hold a thread.
+# Files on a local disk are never copied there.
+UNSENT = 1024**3
 RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 CONNECTIONS = 500  # at once; uv alone opens 80
 BACKLOG = 1024  # connections that wait to be accepted
@@ -199,6 +202,7 @@ class Server:
                 threads=self.config.THREADS,
                 recv_bytes=RECEIVE,
                 inbuf_overflow=SPOOL_OVER,
+                outbuf_high_watermark=UNSENT,
                 connection_limit=CONNECTIONS,
                 backlog=BACKLOG,
                 max_request_header_size=HEADERS,

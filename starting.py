@@ -80,7 +80,7 @@ def init(arguments: argparse.Namespace) -> None:
         accounts.check_username(username)
         if password != documented:
             passwords.check_new(password, username)
-    get_store(settings.STORAGE, settings.STORAGE_PARAMS)
+    get_store(settings.STORAGE, settings.STORAGE_PARAMS).ping()
     database.upgrade_schema()
     with database.connection():
         for username, password, role, documented in wanted:

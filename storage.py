@@ -12,15 +12,16 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from packaging.metadata import RawMetadata, parse_email
 
+from extrapypi.database import utcnow
 from extrapypi.errors import ConfigError, StorageError
-from extrapypi.incoming import Incoming, storage_errors, sync
+from extrapypi.incoming import CHUNK, Incoming, storage_errors, sync
 from extrapypi.models import Package
 
 GROUP = "extrapypi.storage"
@@ -85,7 +86,7 @@ class BaseStorage:
         return None
 
     def get_url(self, location: str, agent: str) -> str | None:
-        """A URL from which this client (its User-Agent) gets the file; None: from this index."""
+        """A URL where this client (its User-Agent) may GET the file; None: from this index."""
         return None
 
     def has(self, location: str, size: int) -> bool:
@@ -105,7 +106,24 @@ class BaseStorage:
         raise NotImplementedError
 
     def stored(self) -> Iterator[tuple[str, int]]:
-        """Location and size in bytes of everything stored, files and metadata alike."""
+        """Location and size in bytes of everything stored, files and metadata alike.
+
+        The metadata of a file is at the file's location with :data:`SIDECAR` behind it.
+        """
+        raise NotImplementedError
+
+    def on_its_way(self, location: str) -> bool:
+        """Whether an upload may have stored this whose row is not there yet.
+
+        Only a driver that stores before :meth:`create_release` can say so.
+        """
+        return False
+
+    def set_aside(self, location: str) -> str:
+        """Moves one thing that is stored to where :meth:`stored` does not list it.
+
+        Nothing that was set aside before is replaced. Returns its new location.
+        """
         raise NotImplementedError
 
     def sweep(self) -> None:
@@ -223,6 +241,17 @@ class LocalStorage(BaseStorage):
                 if path.is_file() and not place.parts[0].startswith("."):
                     yield place.as_posix(), path.stat().st_size
 
+    def set_aside(self, location: str) -> str:
+        folder = self.root / ".aside" / f"{utcnow():%Y-%m-%d}"
+        target, number = folder / location, 1
+        with storage_errors():
+            while target.exists():
+                target, number = folder / f"{location}.{number}", number + 1
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (self.root / location).rename(target)
+            sync(target.parent)
+        return target.relative_to(self.root).as_posix()
+
     def sweep(self) -> None:
         with storage_errors():
             for path in self.incoming.iterdir():
@@ -243,7 +272,26 @@ class LocalStorage(BaseStorage):
         return [self.root]
 
 
-BUILT_IN = {driver.NAME: driver for driver in (LocalStorage,)}
+@contextmanager
+def received(storage: BaseStorage, stream: BinaryIO) -> Iterator[Incoming]:
+    """A finished file of the storage's own, with the rest of the stream in it.
+
+    It is discarded at the end, unless the storage has taken it over.
+    """
+    incoming = storage.receive()
+    try:
+        while chunk := stream.read(CHUNK):
+            incoming.write(chunk)
+        incoming.finish()
+        yield incoming
+    finally:
+        incoming.discard()
+
+
+BUILT_IN = {  # name -> where the driver is, which is imported only when it is chosen
+    "LocalStorage": "extrapypi.storage:LocalStorage",
+    "S3Storage": "extrapypi.s3:S3Storage",
+}
 
 
 def get_store(name: str, params: dict[str, Any]) -> BaseStorage:
@@ -267,13 +315,12 @@ def get_store(name: str, params: dict[str, Any]) -> BaseStorage:
 def find_driver(name: str) -> type[BaseStorage]:
     """The class of a driver: built in, by dotted path, or of an installed package."""
     installed = {point.name: point for point in entry_points(group=GROUP)}
-    if name in BUILT_IN:
-        return BUILT_IN[name]
+    place = BUILT_IN.get(name, name)
     try:
-        if name in installed:
-            return installed[name].load()
-        if ":" in name:
-            module, _, attribute = name.partition(":")
+        if ":" not in place and place in installed:
+            return installed[place].load()
+        if ":" in place:
+            module, _, attribute = place.partition(":")
             return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"STORAGE {name!r} cannot be loaded: {error}.") from error

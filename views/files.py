@@ -25,7 +25,7 @@ def download(site, actor, project, filename):
         return metadata(site, actor, name, filename.removesuffix(SIDECAR))
     file = find(actor, name, filename)
     url = site.storage.get_url(file.location, header("User-Agent"))
-    if url is not None:
+    if url is not None and request.method == "GET":  # which is all that such a URL may be good for
         return HTTPResponse(b"", 302, {"Location": url, "Cache-Control": "no-store"})
     headers = {"Cache-Control": cache_control(site.config.ANONYMOUS_READ)}
     sendfile = site.config.SENDFILE if "extrapypi.proxied" in request.environ else None

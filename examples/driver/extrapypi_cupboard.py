@@ -85,6 +85,12 @@ class Cupboard(BaseStorage):
                 if not path.name.startswith("."):
                     yield path.name, path.stat().st_size
 
+    def set_aside(self, location: str) -> str:
+        aside = f".{secrets.token_hex(4)}-{location}"
+        with storage_errors():
+            (self.shelf / location).rename(self.shelf / aside)
+        return aside
+
     def ping(self) -> None:
         with storage_errors():
             next(self.shelf.iterdir(), None)
