@@ -30,29 +30,52 @@ def create_user(
         marked, so that it is not served to the world.
     :raises InvalidInput: for a name, address, password or role that breaks a rule, or is taken.
     """
-    check_username(username)
-    check_email(email)
-    if role not in ROLES:
-        raise InvalidInput(f"The role {role!r} is none of {', '.join(ROLES)}.")
+    check_account(username, email, role)
     if not default:
         passwords.check_new(password, username)
     password_hash = passwords.hashed(password)
     with writing() as serial:
-        key, email_key = username.casefold(), email.casefold()
-        if User.select().where(User.username_key == key).exists():
-            raise InvalidInput(f"There is a user {username} already, in this or another case.")
-        if User.select().where(User.email_key == email_key).exists():
-            raise InvalidInput(f"There is a user with the e-mail address {email} already.")
-        user = User.create(
-            username=username,
-            username_key=key,
-            email=email,
-            email_key=email_key,
-            password_hash=password_hash,
-            default_password=default,
-            role=role,
-        )
-        Journal.add(serial, actor, "create user", detail=f"{username}: {role}")
+        return add_user(serial, actor, username, email, role, password_hash, default)
+
+
+def check_account(username: str, email: str, role: str) -> None:
+    """Refuses a name, an address or a role that no account may have, with InvalidInput."""
+    check_username(username)
+    check_email(email)
+    if role not in ROLES:
+        raise InvalidInput(f"The role {role!r} is none of {', '.join(ROLES)}.")
+
+
+def add_user(
+    serial: int,
+    actor: Actor,
+    username: str,
+    email: str,
+    role: str,
+    password_hash: str,
+    default: bool = False,
+    is_active: bool = True,
+) -> User:
+    """The new account, in the transaction with this serial; see :func:`create_user`.
+
+    :raises InvalidInput: for a name or address that is taken.
+    """
+    key, email_key = username.casefold(), email.casefold()
+    if User.select().where(User.username_key == key).exists():
+        raise InvalidInput(f"There is a user {username} already, in this or another case.")
+    if User.select().where(User.email_key == email_key).exists():
+        raise InvalidInput(f"There is a user with the e-mail address {email} already.")
+    user = User.create(
+        username=username,
+        username_key=key,
+        email=email,
+        email_key=email_key,
+        password_hash=password_hash,
+        default_password=default,
+        role=role,
+        is_active=is_active,
+    )
+    Journal.add(serial, actor, "create user", detail=f"{username}: {role}")
     return user
 
 

@@ -20,7 +20,7 @@ from extrapypi.config import Config
 from extrapypi.database import connection, fetch, retried, transaction, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
 from extrapypi.lastseen import LastSeen
-from extrapypi.models import ROLES, Failure, Token
+from extrapypi.models import ROLES, Failure, Token, User, writing
 
 log = logging.getLogger("extrapypi")
 
@@ -135,24 +135,30 @@ class Authenticator:
         impossible = UNPRINTABLE.search(username) or username != username.strip()
         key = "" if impossible else username.casefold()
         row = fetch(PASSWORD_SQL, key)
-        serial, user_id, name, role, is_active, password_hash = row
-        if not password_hash or self.kept.get(digest) != password_hash:
+        if not self._has_kept(digest, row):
             with self.checking[digest[0] % 64]:  # uv opens 80 connections at once
-                if not password_hash or self.kept.get(digest) != password_hash:
-                    self._check_password(username, password, password_hash, environ)
-                    self._keep(digest, password_hash)
+                row = fetch(PASSWORD_SQL, key)  # its hash may just have been renewed
+                if not self._has_kept(digest, row):
+                    self._keep(digest, self._checked(username, password, row, environ))
+        serial, user_id, name, role, is_active, _ = row
         if not is_active:
             raise NotLoggedIn(WRONG)
         return Actor(name, role, serial, user_id, **source(environ))
 
-    def _check_password(
-        self, username: str, password: str, password_hash: str | None, environ: dict
-    ) -> None:
+    def _has_kept(self, digest: bytes, row: tuple) -> bool:
+        password_hash = row[-1]
+        return password_hash is not None and self.kept.get(digest) == password_hash
+
+    def _checked(self, username: str, password: str, row: tuple, environ: dict) -> str:
         address, name = source(environ)["address"], printable(username.casefold())
         throttle(address, name)
+        password_hash = row[-1]
         if not passwords.matches(password, password_hash):
             note_failure(address, name)
             raise NotLoggedIn(WRONG)
+        if passwords.is_sha_crypt(password_hash):
+            return renew_hash(row[1], password, password_hash)
+        return password_hash
 
     def _keep(self, digest: bytes, password_hash: str) -> None:
         if len(self.kept) >= KEPT_CREDENTIALS:
@@ -240,6 +246,16 @@ def note_failure(address: str, username: str) -> None:
         Failure.delete().where(Failure.at < utcnow() - WINDOW).execute()
         Failure.create(address=address, username=username)
     log.warning("Wrong credentials for %s from %s.", username, address)
+
+
+@retried
+def renew_hash(user_id: int, password: str, old_hash: str) -> str:
+    """The bcrypt hash that replaces one of extrapypi 0.4, unless that was changed meanwhile."""
+    password_hash = passwords.hashed(password)
+    with writing():
+        renewed = User.update(password_hash=password_hash)
+        renewed.where(User.id == user_id, User.password_hash == old_hash).execute()
+    return password_hash
 
 
 class AuthPlugin:

@@ -129,11 +129,14 @@ def bind(url: str) -> None:
     :raises ConfigError: for a database whose driver is not installed, or a malformed URL.
     """
     close()
+    database.initialize(database_at(url))
+
+
+def database_at(url: str) -> peewee.Database:
+    """The database at ``url``, not connected to yet; raises as :func:`bind`."""
     scheme = url.partition("://")[0]
     try:
-        database.initialize(
-            {"sqlite": sqlite, "postgresql": postgresql, "mysql": mysql}[scheme](url)
-        )
+        return {"sqlite": sqlite, "postgresql": postgresql, "mysql": mysql}[scheme](url)
     except (ValueError, peewee.ImproperlyConfigured):
         raise ConfigError(
             f"DATABASE_URL {without_password(url)!r} cannot be used; it is scheme://user:password@"
@@ -272,6 +275,24 @@ def retried(work: Callable) -> Callable:
     return attempts
 
 
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """One transaction that sees the database as it is now, whatever others write meanwhile.
+
+    It keeps nobody waiting; it is for reading only.
+    """
+    is_sqlite = isinstance(database.obj, peewee.SqliteDatabase)
+    with database.atomic("DEFERRED" if is_sqlite else "REPEATABLE READ"):
+        yield
+
+
+def continue_ids(table: str) -> None:
+    """Lets ids go on above those that rows were inserted with; only PostgreSQL has to be told."""
+    if isinstance(database.obj, PostgreSQL):
+        sequence = f"pg_get_serial_sequence('{table}', 'id')"
+        database.execute_sql(f"SELECT setval({sequence}, max(id)) FROM {table}")
+
+
 def schema_is_current() -> None:
     """Refuses tables that are not those of this program.
 
@@ -302,16 +323,18 @@ def no_file() -> bool:
     return is_sqlite and not Path(database.database).exists()
 
 
-def upgrade_schema() -> list[str]:
+def upgrade_schema(target: str | None = None) -> list[str]:
     """Creates or upgrades the tables; the names of the migrations that were applied.
 
     Two processes may call it at once: one does it, the other waits and has nothing to do.
+
+    :param target: the last migration to apply; None for all.
     """
     if no_file():
         create_file()
     with migrating():
         refuse_2018()
-        return migrations.Runner(database.obj, str(MIGRATIONS)).up()
+        return migrations.Runner(database.obj, str(MIGRATIONS)).up(target)
 
 
 def create_file() -> None:

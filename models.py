@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from packaging.utils import canonicalize_name, canonicalize_version
@@ -442,6 +443,7 @@ def writing() -> Iterator[int]:
         yield Serial.select(Serial.value).scalar()
 
 
+@lru_cache(maxsize=2**16)
 def version_key(version: str) -> tuple:
     """Sorts versions as PEP 440 does; what is no version comes before all that are."""
     try:
@@ -450,6 +452,7 @@ def version_key(version: str) -> tuple:
         return 0, version, version
 
 
+@lru_cache(maxsize=2**16)
 def is_prerelease(version: str) -> bool:
     """Whether it is an alpha, beta, candidate or development version, or none at all."""
     try:

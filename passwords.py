@@ -1,19 +1,30 @@
-"""Passwords: which are good enough, and how they are kept (bcrypt)."""
+"""Passwords: which are good enough, and how they are kept.
+
+That is as bcrypt; accounts that came from extrapypi 0.4 have its SHA-crypt until their first login.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import logging
+import re
 from functools import cache
+from typing import Any
 
 import bcrypt
 
-from extrapypi.errors import InvalidInput
+from extrapypi.errors import ConfigError, InvalidInput
 from extrapypi.models import Token
+
+log = logging.getLogger("extrapypi")
 
 COST = 12  # bcrypt's, a power of two: about 0.25 s a check
 SHORTEST, LONGEST = 8, 128  # characters
 LONGEST_BCRYPT = 72  # bytes; beyond them bcrypt raises, or ignores what follows in older versions
+# What passlib made in extrapypi 0.4: sha256_crypt ($5$, on 32-bit systems) or sha512_crypt.
+SHA_CRYPT = re.compile(r"\$[56]\$(?:rounds=([0-9]{4,9})\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]+\Z")
+MOST_ROUNDS = 2_000_000  # of SHA-crypt; about 1.5 s a check, passlib took 656,000
 
 # What people choose first, of those that are long enough to be allowed at all.
 COMMONEST = frozenset(
@@ -57,8 +68,41 @@ def hashed(password: str) -> str:
 
 def matches(password: str, password_hash: str | None) -> bool:
     """Whether the password belongs to the hash; None takes the same time and never does."""
+    if password_hash and password_hash.startswith(("$5$", "$6$")):
+        return matches_sha_crypt(password, password_hash)
     good = bcrypt.checkpw(prepared(password), (password_hash or dummy_hash()).encode("ascii"))
     return good and password_hash is not None
+
+
+def is_sha_crypt(password_hash: str) -> bool:
+    """Whether it is a hash of extrapypi 0.4, whose check costs no more than it may."""
+    match = SHA_CRYPT.match(password_hash)
+    return match is not None and int(match[1] or 5000) <= MOST_ROUNDS
+
+
+def matches_sha_crypt(password: str, password_hash: str) -> bool:
+    """Whether the password belongs to the hash of extrapypi 0.4; without the library it does not.
+
+    SHA-crypt is Ulrich Drepper's "Unix crypt using SHA-256 and SHA-512".
+    """
+    try:
+        return is_sha_crypt(password_hash) and sha_crypt().verify(password, password_hash)
+    except ConfigError as error:
+        log.error("The password of an account from extrapypi 0.4 cannot be checked: %s", error)
+    except ValueError:  # of passwords with a NUL or a lone surrogate, or thousands of characters
+        pass
+    return False
+
+
+def sha_crypt() -> Any:
+    """The CryptContext for hashes of extrapypi 0.4; ConfigError without the library for them."""
+    try:
+        from passlib.context import CryptContext
+    except ImportError:
+        raise ConfigError(
+            "This needs the library libpass; install extrapypi with the extra from-2018."
+        ) from None
+    return CryptContext(["sha512_crypt", "sha256_crypt"])
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -29,6 +30,7 @@ from extrapypi.models import (
     UsedFilename,
     writing,
 )
+from extrapypi.packages import one_line
 from extrapypi.storage import BaseStorage
 
 CLOSED = ("archived", "quarantined")  # take no uploads (PEP 792)
@@ -40,12 +42,14 @@ def add_file(
     distribution: Distribution,
     incoming: Incoming,
     upload_time: datetime | None = None,
+    yanked: str | None = None,
 ) -> bool:
     """Puts a checked and finished file on the index; False when it was there already.
 
     The same bytes again change nothing, except that they mend a file that the storage has lost.
 
     :param upload_time: when an imported file was published; None means now.
+    :param yanked: why it was yanked where it comes from ("": for no given reason), if it was.
     :raises FileExists: when the name is taken by other bytes.
     :raises InvalidUpload: when the name was used before, or the release has an sdist.
     :raises Forbidden: for an actor who may not, or a project that takes no files.
@@ -59,7 +63,10 @@ def add_file(
     check_may_add(actor, package, distribution)
     give_back()
     storage.prepare(package or Package(normalized_name=distribution.normalized_name), incoming)
-    return add_rows(storage, actor, distribution, incoming, upload_time or utcnow())
+    state = {"upload_time": upload_time or utcnow()}
+    if yanked is not None:
+        state |= {"yanked": True, "yanked_reason": one_line(yanked)}
+    return add_rows(storage, actor, distribution, incoming, state)
 
 
 @retried
@@ -68,7 +75,7 @@ def add_rows(
     actor: Actor,
     distribution: Distribution,
     incoming: Incoming,
-    upload_time: datetime,
+    state: dict[str, Any],
 ) -> bool:
     """The transaction of :func:`add_file`, which says what it gives and raises."""
     with writing() as serial:
@@ -78,13 +85,16 @@ def add_rows(
         release = update_release(package, distribution)
         claim_name(distribution, incoming)
         check_free(release, distribution)
-        file = add_file_row(actor, release, distribution, incoming, upload_time)
+        file = add_file_row(actor, release, distribution, incoming, state)
         storage.create_package(package)
         file.location = storage.create_release(package, incoming)
         file.save(only=["location"])
         package.touch(serial)
         what = {"version": release.version, "filename": distribution.filename}
         Journal.add(serial, actor, "upload", package=package.name, detail=actor.agent, **what)
+        if file.yanked:
+            what["detail"] = file.yanked_reason
+            Journal.add(serial, actor, "yank", package=package.name, **what)
     return True
 
 
@@ -246,9 +256,12 @@ def add_file_row(
     release: Release,
     distribution: Distribution,
     incoming: Incoming,
-    upload_time: datetime,
+    state: dict[str, Any],
 ) -> File:
-    """The file's row, not yet with its location."""
+    """The file's row, not yet with its location.
+
+    :param state: upload time, and whether it is yanked and why.
+    """
     is_wheel = distribution.packagetype == "bdist_wheel"
     return File.create(
         release=release,
@@ -258,10 +271,10 @@ def add_file_row(
         packagetype=distribution.packagetype,
         python_version=distribution.python_version[:128],
         requires_python=distribution.metadata.requires_python,
-        upload_time=upload_time,
         uploaded_by=actor.user_id,
         user_agent=actor.agent,
         # A source distribution's may change when it is built: only a wheel's is offered.
         metadata_sha256=incoming.metadata_sha256 if is_wheel else None,
+        **state,
         **incoming.digests,
     )

@@ -38,6 +38,7 @@ REQUIREMENTS = {  # tool -> what its environment has, the tool first
     "pdm": "pdm==2.29.3 hishel<2 unearth<0.19",  # it breaks with newer ones of these two
     "hatch": "hatch==1.18.2",
     "flit": "flit==4.2.0 pip",
+    "pypiserver": "pypiserver==2.4.2",
     "build": "build==1.6.1 setuptools==84.2.1 hatchling==1.33.0 poetry-core==2.5.0 "
     "pdm-backend==2.5.0 flit-core==4.2.0 uv-build==0.13.6",
 }
