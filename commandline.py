@@ -151,14 +151,41 @@ COMMANDS = (
         (
             argument("--user", default="admin", help="whose uploads they become (default: admin)"),
             argument("path", nargs="*", metavar="PATH", help="default: the storage itself"),
+            argument(
+                "--index-url",
+                metavar="URL",
+                help="another index, as https://user:password@host/simple/",
+            ),
+            argument(
+                "--project",
+                action="append",
+                default=[],
+                metavar="P",
+                help="the only project to take from there; may be given again (default: all)",
+            ),
+            argument("--from-2018", metavar="URL", help="the database of extrapypi 0.4 or older"),
         ),
     ),
     Command("db status", commands.db_status, needs_tables=False),
     Command("db upgrade", commands.db_upgrade, needs_tables=False),
     Command(
+        "backup",
+        commands.back_up,
+        (argument("folder", metavar="DEST", help="a new folder, or an earlier backup"),),
+    ),
+    Command(
+        "restore",
+        commands.restore,
+        (argument("folder", metavar="SRC", help="the folder of a backup"),),
+        needs_tables=False,
+    ),
+    Command(
         "check",
         commands.check,
-        (argument("--deep", action="store_true", help="read every file and compare digests"),),
+        (
+            argument("--deep", action="store_true", help="read every file and compare digests"),
+            argument("--repair", action="store_true", help="mend what can be mended"),
+        ),
     ),
 )
 GROUPS = {"token": "keys for programs: create, list, revoke", "db": "the tables: status, upgrade"}

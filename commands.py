@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
-from extrapypi import accounts, database, importing, models, packages, transfer
+from extrapypi import (
+    accounts,
+    backup,
+    checking,
+    database,
+    from2018,
+    importing,
+    mending,
+    models,
+    packages,
+    restoring,
+)
 from extrapypi.auth import Actor
-from extrapypi.config import Config
-from extrapypi.errors import InvalidInput
+from extrapypi.config import Config, without_password
+from extrapypi.errors import InvalidInput, Unavailable
+from extrapypi.otherindex import OtherIndex
 from extrapypi.starting import COMMAND_LINE, asked, load
 from extrapypi.storage import get_store
 
@@ -127,22 +140,62 @@ def status(arguments: argparse.Namespace, settings: Config) -> None:
 
 
 def import_files(arguments: argparse.Namespace, settings: Config) -> int:
-    """Registers distributions that lie in folders, or in the storage itself.
+    """Takes over distributions from folders, from another index, or from the storage itself.
 
-    Wheels and sdists are copied in, with their times; those that lie in the storage move to their
-    place. What is there already is left alone, so it may be repeated. Exit status 1 when an archive
-    was skipped, with the reason.
+    Wheels and sdists are copied in, with their times, those of another index with their yank state
+    and the project's status, too; files that lie in the storage move to their place. What is here
+    already is left alone, so it may be repeated, and goes on where it was broken off. --from-2018
+    takes over accounts with their passwords, and the maintainers of the projects that are here.
+    Exit status 1 when something was skipped, with the reason.
     """
     if "" in arguments.path:
         raise InvalidInput("An empty path is no folder; write . for this one.")
+    if arguments.project and not arguments.index_url:
+        raise InvalidInput("--project needs --index-url, from which the project is taken.")
+    done = []
+    if arguments.from_2018:
+        users, projects = from2018.read(arguments.from_2018)
+        done.append(("Accounts", from2018.take_accounts(COMMAND_LINE, users)))
+        told(*done[-1])
+    if arguments.path or arguments.index_url or not arguments.from_2018:
+        done.append(("Files", importing.Summary()))
+        try:
+            import_into(done[-1][1], arguments, settings)
+        except (Unavailable, KeyboardInterrupt):
+            print("Broken off; the same command goes on where it ended.", file=sys.stderr)
+            raise
+        finally:
+            told(*done[-1])
+    if arguments.from_2018:
+        done.append(("Maintainers", from2018.take_maintainers(COMMAND_LINE, projects)))
+        told(*done[-1])
+    return 1 if any(summary.bad for _, summary in done) else 0
+
+
+def import_into(
+    summary: importing.Summary, arguments: argparse.Namespace, settings: Config
+) -> None:
+    """Imports the files that the arguments of `import` name."""
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     user = models.User.named(arguments.user)
     actor = Actor(username=user.username, role=user.role, user_id=user.id)
-    summary = importing.import_folders(storage, actor, arguments.path or storage.folders)
-    for path, reason in summary.bad:
-        print(f"Skipped {path}: {reason}", file=sys.stderr)
-    print(f"{summary.added} added, {summary.known} there already, {len(summary.bad)} skipped.")
-    return 1 if summary.bad else 0
+    actor.check("maintainer")
+    if arguments.path or not arguments.index_url:
+        importing.import_folders(storage, actor, arguments.path or storage.folders, summary)
+    if arguments.index_url:
+        with OtherIndex(arguments.index_url) as index:
+            limit = settings.MAX_UPLOAD_SIZE
+            importing.import_index(storage, actor, index, arguments.project, limit, summary)
+
+
+def told(what: str, summary: importing.Summary) -> None:
+    """Prints what an import did: reasons to stderr, figures to stdout."""
+    for note in summary.notes:
+        print(note, file=sys.stderr)
+    for name, reason in summary.bad:
+        print(f"Skipped {name}: {reason}", file=sys.stderr)
+    figures = f"{summary.added} added, {summary.known} there already, {len(summary.bad)} skipped"
+    print(f"{what}: {figures}.")
 
 
 def db_status(arguments: argparse.Namespace) -> int:
@@ -164,14 +217,64 @@ def db_upgrade(arguments: argparse.Namespace) -> None:
 def check(arguments: argparse.Namespace, settings: Config) -> int:
     """Compares database and storage; exit status 1 when they differ.
 
-    It changes nothing, and may run while the index is served.
+    It may run while the index is served, and changes nothing without --repair. That puts back
+    bytes that lie elsewhere in the storage, makes core metadata again, and moves what does not
+    belong there to the folder .aside; nothing is deleted. What it cannot mend leaves status 1.
     """
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
-    faults = list(transfer.check(storage, arguments.deep))
-    for fault in faults:
-        print(fault)
-    print(f"Files: {models.File.select().count()}, faults: {len(faults)}.")
-    return 1 if faults else 0
+    faults = list(checking.check(storage, arguments.deep))
+    if not arguments.repair:
+        for fault in faults:
+            print(fault)
+        print(f"Files: {models.File.select().count()}, faults: {len(faults)}.")
+        return 1 if faults else 0
+    mended = 0
+    for fault, done in mending.repair(storage, COMMAND_LINE, faults):
+        print(f"mended: {done}" if done else fault)
+        mended += bool(done)
+    print(f"Files: {models.File.select().count()}, faults: {len(faults)}, mended: {mended}.")
+    return 0 if mended == len(faults) else 1
+
+
+def back_up(arguments: argparse.Namespace, settings: Config) -> int:
+    """Copies the whole index into a folder, while it is served.
+
+    DEST is a new or empty folder, or an earlier backup, which is brought up to date; one that was
+    broken off is completed. It holds everything but SECRET_KEY, sessions and failed logins, and is
+    for its owner only. Exit status 1 when the storage did not have a file as listed.
+    """
+    storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
+    manifest = backup.back_up(storage, arguments.folder)
+    for path in manifest["missing"]:
+        print(f"missing: {path} is not in the storage as listed; see `check`.", file=sys.stderr)
+    print(f"{arguments.folder} has {contents(manifest)}.")
+    return 1 if manifest["missing"] else 0
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Fills an empty server from a backup, on any database and storage.
+
+    It makes the tables itself: run it in place of `init`, with DATABASE_URL and STORAGE of the new
+    server. It may be repeated when it was broken off. Accounts, passwords and tokens are those of
+    the backup. Exit status 1 when the backup lacks a file that was lost before.
+    """
+    settings = load()
+    storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
+    with database.connection():
+        manifest = restoring.restore(storage, arguments.folder)
+    for path in manifest["missing"]:
+        print(f"missing: {path} is not in the backup; see `check`.", file=sys.stderr)
+    where = without_password(settings.DATABASE_URL)
+    print(f"{where}, {settings.STORAGE} has {contents(manifest)}.")
+    return 1 if manifest["missing"] else 0
+
+
+def contents(manifest: dict[str, Any]) -> str:
+    """What a backup has, in numbers."""
+    rows = {name: table["rows"] for name, table in manifest["tables"].items()}
+    names = ("packages", "releases", "files", "users")
+    counts = ", ".join(f"{rows.get(name, 0)} {name}" for name in names)
+    return f"{counts}, serial {manifest['serial']}"
 
 
 def moment(time: object) -> str:

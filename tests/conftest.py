@@ -90,9 +90,14 @@ def drop_tables() -> None:
 @pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def database_url(request, tmp_path):
     """The URL of an empty database, on one of the three kinds after the other."""
-    if request.param == "sqlite":
+    return empty_database(request, request.param, tmp_path)
+
+
+def empty_database(request, engine: str, tmp_path) -> str:
+    """The URL of an empty database of this kind; one on a server has our tables."""
+    if engine == "sqlite":
         return f"sqlite:///{tmp_path}/index/extrapypi.db"
-    url = request.getfixturevalue(request.param)
+    url = request.getfixturevalue(engine)
     database.bind(url)
     with database.connection(), database.database.atomic():
         for table in reversed(sort_models(models.TABLES)):

@@ -1,84 +1,63 @@
-"""Importing folders, and comparing the database with the storage."""
+"""Comparing the database with the storage, and mending what differs."""
 
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+import re
+from pathlib import Path
+from threading import Thread
 
 import pytest
 from archives_made import sdist_bytes, wheel_bytes
-from conftest import COMMAND_LINE, counts, stored, upload
+from conftest import COMMAND_LINE, USERS, as_user, at_once, counts, stored, upload
 
-from extrapypi import transfer
-from extrapypi.errors import InvalidInput
-from extrapypi.models import File
+from extrapypi import checking, mending, packages
+from extrapypi.commandline import main
+from extrapypi.models import File, Journal, Package, Release, UsedFilename
+from extrapypi.storage import LocalStorage
 
-THEN = datetime(2019, 5, 6, 7, 8, 9, tzinfo=timezone.utc)
+WHEEL, BODY = wheel_bytes()
+PLACE = f"demo-pkg/{WHEEL}"
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A folder with three distributions, nested and flat, and files that are none."""
-    folder = tmp_path / "old"
-    (folder / "Demo.Pkg").mkdir(parents=True)
-    (folder / ".hidden").mkdir()
-    for place, (name, body) in (
-        (folder, wheel_bytes()),
-        (folder / "Demo.Pkg", sdist_bytes()),
-        (folder / "Demo.Pkg", wheel_bytes(name="other", version="2.0")),
-        (folder / ".hidden", wheel_bytes(name="hidden")),
-    ):
-        (place / name).write_bytes(body)
-        os.utime(place / name, (THEN.timestamp(), THEN.timestamp()))
-    (folder / "notes.txt").write_text("no distribution")
-    (folder / "old-1.0.egg").write_bytes(b"no longer one")
-    (folder / "broken-1.0.tar.gz").write_bytes(b"no archive")
-    (folder / "demo_pkg-1.0.tar.gz.asc").write_text("a signature")
-    return folder
+def root(app, as_role) -> Path:
+    """The folder of a storage with one wheel, which is on the index."""
+    upload(as_role("developer"))
+    return app.site.storage.root
 
 
-def test_an_import_takes_what_is_good_keeps_its_time_and_names_the_rest(app, folder):
-    summary = transfer.import_folders(app.site.storage, COMMAND_LINE, [folder])
-    assert (summary.added, summary.known) == (3, 0)
-    assert [path.name for path, _ in summary.bad] == ["broken-1.0.tar.gz", "old-1.0.egg"]
-    assert all(reason for _, reason in summary.bad)
-    assert {file.upload_time for file in File.select()} == {THEN}
-    assert counts()["Package"] == 2
-    assert (folder / "demo_pkg-1.0-py3-none-any.whl").exists()  # copied, not moved
-
-
-def test_a_second_import_adds_nothing(app, folder):
-    transfer.import_folders(app.site.storage, COMMAND_LINE, [folder])
-    summary = transfer.import_folders(app.site.storage, COMMAND_LINE, [folder])
-    assert (summary.added, summary.known, len(summary.bad)) == (0, 3, 2)
-
-
-def test_files_that_lie_in_the_storage_are_registered_and_moved_to_their_place(app):
-    root = app.site.storage.root
-    (root / "Demo.Pkg").mkdir()
-    (root / "other").mkdir()
-    (root / "Demo.Pkg" / wheel_bytes()[0]).write_bytes(wheel_bytes()[1])
-    name, body = wheel_bytes(name="other")
-    (root / "other" / name).write_bytes(body)
+def repaired(app, deep: bool = False) -> list[tuple[str, str]]:
+    """Kind of each fault that was found, and what was done."""
     storage = app.site.storage
-    summary = transfer.import_folders(storage, COMMAND_LINE, storage.folders)
-    assert (summary.added, summary.bad) == (2, [])
-    assert [name for name in stored(app) if not name.endswith(".metadata")] == [
-        "demo-pkg/demo_pkg-1.0-py3-none-any.whl",
-        f"other/{name}",
-    ]
-    assert list(transfer.check(storage, deep=True)) == []
+    faults = list(checking.check(storage, deep))
+    return [(fault.kind, done) for fault, done in mending.repair(storage, COMMAND_LINE, faults)]
 
 
-def test_a_folder_that_is_not_there_is_named(app, tmp_path):
-    with pytest.raises(InvalidInput, match=r"no folder .*nothing"):
-        transfer.import_folders(app.site.storage, COMMAND_LINE, [tmp_path / "nothing"])
+def aside(root: Path) -> dict[str, bytes]:
+    """What was set aside: its path without the date, and its bytes."""
+    found = (path for path in (root / ".aside").rglob("*") if path.is_file())
+    return {str(Path(*path.relative_to(root).parts[2:])): path.read_bytes() for path in found}
+
+
+def is_sound(app) -> bool:
+    """Whether nothing is wrong, and the wheel is what it was."""
+    path = app.site.storage.root / File.get(File.filename == WHEEL).location
+    return not list(checking.check(app.site.storage, deep=True)) and path.read_bytes() == BODY
+
+
+def flip(path: Path) -> None:
+    """Changes one byte of the file."""
+    body = bytearray(path.read_bytes())
+    body[-1] ^= 1
+    path.write_bytes(body)
 
 
 def test_a_healthy_index_has_no_faults(app, as_role):
     upload(as_role("developer"))
     upload(as_role("developer"), *sdist_bytes())
-    assert list(transfer.check(app.site.storage, deep=True)) == []
+    assert list(checking.check(app.site.storage, deep=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -93,76 +72,217 @@ def test_a_healthy_index_has_no_faults(app, as_role):
         (lambda path: flip(path.with_name(path.name + ".metadata")), True, "digest: the core"),
     ],
 )
-def test_each_kind_of_damage_is_found(app, as_role, damage, deep, words):
-    upload(as_role("developer"))
-    damage(app.site.storage.root / File.get().location)
-    (fault,) = transfer.check(app.site.storage, deep)
-    assert __import__("re").match(words, fault)
+@on_sqlite
+def test_each_kind_of_damage_is_found_and_nothing_is_changed(app, root, damage, deep, words):
+    damage(root / PLACE)
+    before = stored(app)
+    (fault,) = checking.check(app.site.storage, deep)
+    assert re.match(words, str(fault))
+    assert stored(app) == before
     if deep:
-        assert list(transfer.check(app.site.storage)) == []
+        assert list(checking.check(app.site.storage)) == []
 
 
-def flip(path) -> None:
-    """Changes one byte of the file."""
-    body = bytearray(path.read_bytes())
-    body[-1] ^= 1
-    path.write_bytes(body)
+@on_sqlite
+def test_a_file_of_an_old_format_needs_no_core_metadata(app, root):
+    (root / f"{PLACE}.metadata").unlink()
+    File.update(packagetype="bdist_egg", metadata_sha256=None).execute()
+    assert list(checking.check(app.site.storage, deep=True)) == []
 
 
-def test_importing_or_uploading_the_same_bytes_mends_what_the_storage_has_lost(
-    app, as_role, tmp_path
-):
-    filename, body = wheel_bytes()
-    upload(as_role("developer"), filename, body)
-    stored_at = app.site.storage.root / File.get().location
-    stored_at.unlink()
-    upload(as_role("developer"), filename, body)
-    assert stored_at.read_bytes() == body
-    (app.site.storage.root / "elsewhere").mkdir()
-    only_copy = app.site.storage.root / "elsewhere" / filename
-    stored_at.rename(only_copy)
-    summary = transfer.import_folders(app.site.storage, COMMAND_LINE, app.site.storage.folders)
-    assert (summary.added, summary.known) == (0, 1)
-    assert stored_at.read_bytes() == body
-    assert not only_copy.exists()
-    assert list(transfer.check(app.site.storage, deep=True)) == []
+def test_bytes_that_lie_elsewhere_go_back_to_their_place(app, root):
+    (root / PLACE).rename(root / "elsewhere.whl")
+    (root / "same-size.whl").write_bytes(b"x" * len(BODY))
+    (mended, done), *others = repaired(app)
+    assert (mended, "from elsewhere.whl" in done) == ("bytes", True)
+    assert [kind for kind, _ in others] == ["leftover"] * 2
+    assert is_sound(app)
+    assert aside(root) == {"elsewhere.whl": BODY, "same-size.whl": b"x" * len(BODY)}
+    lines = Journal.select().where(Journal.action.in_(["repair", "set aside"]))
+    assert [(line.who, line.filename) for line in lines.order_by(Journal.id)] == [
+        (COMMAND_LINE.username, WHEEL),
+        (COMMAND_LINE.username, ""),
+        (COMMAND_LINE.username, ""),
+    ]
 
 
-def test_what_is_no_regular_file_is_passed_over(app, tmp_path):
-    os.mkfifo(tmp_path / "demo-1.0.tar.gz")
-    summary = transfer.import_folders(app.site.storage, COMMAND_LINE, [tmp_path])
-    assert (summary.added, summary.bad) == (0, [])
+@pytest.mark.parametrize("wrong", [b"short", b"x" * len(BODY)])
+@on_sqlite
+def test_wrong_bytes_are_set_aside_before_the_right_ones_take_their_place(app, root, wrong):
+    (root / PLACE).write_bytes(wrong)
+    (root / "good.whl").write_bytes(BODY)
+    assert all(done for _, done in repaired(app, deep=True))
+    assert is_sound(app)
+    assert aside(root) == {PLACE: wrong, "good.whl": BODY}
 
 
-def test_importing_the_storage_by_another_path_removes_nothing(app, as_role, monkeypatch):
-    upload(as_role("developer"))
-    root = app.site.storage.root
-    monkeypatch.chdir(root)
-    summary = transfer.import_folders(app.site.storage, COMMAND_LINE, [f"../{root.name}"])
-    assert summary.known == 1
-    assert list(transfer.check(app.site.storage, deep=True)) == []
+@on_sqlite
+def test_wrong_bytes_without_right_ones_stay_and_so_does_the_row(app, root):
+    flip(root / PLACE)
+    wrong = (root / PLACE).read_bytes()
+    assert repaired(app, deep=True) == [("bytes", "")]
+    assert (root / PLACE).read_bytes() == wrong
+    assert counts()["File"] == 1
+    (root / PLACE).unlink()
+    assert repaired(app) == [("bytes", "")]
+    assert counts()["File"] == 1
 
 
-def test_a_damaged_file_is_mended_from_a_good_copy(app, as_role):
-    filename, body = wheel_bytes()
-    upload(as_role("developer"), filename, body)
-    kept = app.site.storage.root / File.get().location
-    flip(kept)
-    copy = app.site.storage.root / filename
-    copy.write_bytes(body)
-    transfer.import_folders(app.site.storage, COMMAND_LINE, app.site.storage.folders)
-    assert kept.read_bytes() == body
-    assert not copy.exists()
-    flip(kept)
-    upload(as_role("developer"), filename, body)
-    assert kept.read_bytes() == body
+@pytest.mark.parametrize(("name", "body"), [(WHEEL, BODY), sdist_bytes()])
+@on_sqlite
+def test_core_metadata_is_made_again_from_the_file(app, as_role, name, body):
+    upload(as_role("developer"), name, body)
+    sidecar = app.site.storage.root / f"demo-pkg/{name}.metadata"
+    right = sidecar.read_bytes()
+    sidecar.unlink()
+    ((kind, done),) = repaired(app)
+    assert (kind, bool(done)) == ("metadata", True)
+    assert sidecar.read_bytes() == right
+    assert list(checking.check(app.site.storage, deep=True)) == []
 
 
-def test_a_copy_stays_when_the_kept_file_is_not_whole(app, as_role):
-    filename, body = wheel_bytes()
-    upload(as_role("developer"), filename, body)
-    copy = app.site.storage.root / filename
-    copy.write_bytes(body)
-    flip(app.site.storage.root / File.get().location)
-    transfer.remove_if_moved(app.site.storage, copy)
-    assert copy.exists()
+@on_sqlite
+def test_wrong_core_metadata_is_set_aside_and_made_again(app, root):
+    sidecar = root / f"{PLACE}.metadata"
+    sidecar.write_bytes(b"Name: other")
+    ((kind, done),) = repaired(app, deep=True)
+    assert (kind, ".aside" in done) == ("metadata", True)
+    assert is_sound(app)
+    assert aside(root) == {f"{PLACE}.metadata": b"Name: other"}
+
+
+@on_sqlite
+def test_core_metadata_that_is_not_the_listed_is_not_made(app, root):
+    File.update(metadata_sha256="0" * 64).execute()
+    before = stored(app)
+    assert repaired(app, deep=True) == [("metadata", "")]
+    assert stored(app) == before
+
+
+@on_sqlite
+def test_leftovers_are_set_aside_and_never_replace_one_another(app, root):
+    for body in (b"one", b"two"):
+        (root / "demo-pkg" / "stray.whl").write_bytes(body)
+        (root / "demo-pkg" / "stray.whl.metadata").write_bytes(body)
+        assert [kind for kind, done in repaired(app) if done] == ["leftover", "leftover"]
+    assert is_sound(app)
+    assert sorted(aside(root).items()) == [
+        ("demo-pkg/stray.whl", b"one"),
+        ("demo-pkg/stray.whl.1", b"two"),
+        ("demo-pkg/stray.whl.metadata", b"one"),
+        ("demo-pkg/stray.whl.metadata.1", b"two"),
+    ]
+
+
+@on_sqlite
+def test_nothing_is_set_aside_while_the_index_lists_no_files(app, root):
+    before = stored(app)
+    Package.delete().execute()  # as if the database were another one
+    assert [done for _, done in repaired(app)] == ["", ""]
+    assert stored(app) == before
+
+
+@on_sqlite
+def test_what_may_be_on_its_way_is_no_leftover(root):
+    class Remote(LocalStorage):
+        def on_its_way(self, location: str) -> bool:
+            return location == "incoming.whl"
+
+    for name in ("incoming.whl", "stray.whl"):
+        (root / name).write_bytes(b"x")
+    (fault,) = checking.check(Remote(str(root)))
+    assert fault.subject == "stray.whl"
+
+
+@on_sqlite
+def test_what_was_put_right_after_it_was_found_is_left_alone(app, as_role, root):
+    storage = app.site.storage
+    other, body = wheel_bytes(name="other")
+    (root / "other").mkdir()
+    (root / "other" / other).write_bytes(b"left by a crash")
+    File.update(location="lost").execute()
+    faults = list(checking.check(storage))
+    assert [fault.kind for fault in faults] == ["bytes", "leftover", "leftover", "leftover"]
+    File.update(location=PLACE).execute()
+    upload(as_role("developer"), other, body)
+    done = [done for _, done in mending.repair(storage, COMMAND_LINE, faults)]
+    assert all("no longer so" in text or "by now" in text for text in done)
+    assert is_sound(app)
+    assert aside(root) == {}
+
+    (root / PLACE).rename(root / "elsewhere.whl")
+    faults = list(checking.check(storage))
+    packages.delete(storage, COMMAND_LINE, "demo-pkg")
+    (_, done), _ = mending.repair(storage, COMMAND_LINE, faults)
+    assert "no longer so" in done
+
+
+def test_projects_and_releases_without_files_go(app, as_role, root):
+    for version in ("2.0", "3.0"):
+        upload(as_role("developer"), *wheel_bytes(version=version))
+    upload(as_role("developer"), *wheel_bytes(name="empty"))
+    File.delete().where(File.filename != WHEEL).execute()
+    Release.delete().where(Release.package == Package.named("empty")).execute()
+    faults = [str(fault) for fault in checking.check(app.site.storage) if fault.kind == "empty"]
+    assert faults == [
+        "empty: the release 2.0 of demo-pkg has no files.",
+        "empty: the release 3.0 of demo-pkg has no files.",
+        "empty: the project empty has no releases.",
+    ]
+    assert all(done for _, done in repaired(app))
+    assert is_sound(app)
+    assert counts()["Package"] == counts()["Release"] == 1
+
+
+def test_a_name_that_others_could_take_is_kept_again(app, root):
+    UsedFilename.delete().execute()
+    ((kind, done),) = repaired(app)
+    assert (kind, bool(done)) == ("name", True)
+    assert UsedFilename.get(UsedFilename.filename == WHEEL).sha256 == File.get().sha256
+    assert is_sound(app)
+
+
+@on_sqlite
+def test_temporary_files_go_when_they_are_old(app, root):
+    for name, time in (("old", 0), ("new", None)):
+        (root / ".incoming" / name).touch()
+        if time is not None:
+            os.utime(root / ".incoming" / name, (time, time))
+    assert repaired(app) == []
+    assert [path.name for path in (root / ".incoming").iterdir()] == ["new"]
+
+
+def test_repairs_while_files_come_and_go_take_nothing_that_is_on_the_index(app, root):
+    def come_and_go(number: int) -> None:
+        client = as_user(app, "developer", USERS["developer"])
+        for version in range(6):
+            upload(client, *wheel_bytes(name=f"busy-{number}", version=f"{version}.0"))
+            if version % 2:
+                packages.delete(app.site.storage, COMMAND_LINE, f"busy-{number}", f"{version}.0")
+
+    others = Thread(target=at_once, args=(2, come_and_go))
+    others.start()
+    while others.is_alive():
+        repaired(app, deep=True)
+    others.join()
+    assert repaired(app, deep=True) == []
+    assert is_sound(app)
+    assert counts()["File"] == 7
+
+
+@on_sqlite
+def test_the_command_ends_with_1_while_something_is_wrong(app, root, monkeypatch, capsys):
+    monkeypatch.setenv("EXTRAPYPI_BASE_DIR", str(app.site.config.BASE_DIR))
+    (root / "stray").write_bytes(b"x")
+    assert main(["check"]) == 1
+    assert "leftover: stray" in capsys.readouterr().out
+    assert main(["check", "--repair"]) == 0
+    printed = capsys.readouterr().out
+    assert re.fullmatch(
+        r"mended: stray is now \.aside/[0-9-]+/stray\.\nFiles: 1, faults: 1, mended: 1\.\n", printed
+    )
+    (root / PLACE).unlink()
+    assert main(["check", "--repair"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"missing: {WHEEL} is not in the storage with its")
+    assert printed.endswith("Files: 1, faults: 1, mended: 0.\n")

@@ -1,0 +1,168 @@
+"""Mending what :mod:`extrapypi.checking` finds, which may be done while the index is served.
+
+A fault is looked up once more under the writers' lock before something is done. Nothing is deleted
+that could be the only copy of something: it is set aside in the storage. Each repair has a line in
+the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+from extrapypi import distributions, packages
+from extrapypi.auth import Actor
+from extrapypi.checking import Fault, Listed, digest_of
+from extrapypi.database import retried
+from extrapypi.errors import InvalidUpload, NotFound, NotStored
+from extrapypi.incoming import Incoming
+from extrapypi.models import File, Journal, Package, UsedFilename, writing
+from extrapypi.storage import SIDECAR, BaseStorage, received
+
+
+def repair(storage: BaseStorage, actor: Actor, faults: list[Fault]) -> Iterator[tuple[Fault, str]]:
+    """Mends the faults; each with what was done, "" where nothing could be done.
+
+    A file gets its bytes back when the storage has them under another name, and its core metadata
+    from its bytes; a leftover is set aside. Rows of files stay as they are. Temporary files of
+    uploads that never came to an end are removed.
+    """
+    storage.sweep()
+    spare = {fault.subject: fault.size for fault in faults if fault.kind == "leftover"}
+    for fault in sorted(faults, key=lambda fault: fault.kind == "leftover"):
+        done = ""
+        try:
+            with suppress(NotStored):
+                done = MENDERS[fault.kind](storage, actor, fault.subject, spare)
+        except NotFound:
+            done = f"it is no longer so: {fault.text}"
+        yield fault, done
+
+
+def mend_bytes(storage: BaseStorage, actor: Actor, file: Listed, spare: dict[str, int]) -> str:
+    """Takes the bytes of a file from a leftover that has the same ones."""
+    row_of(file)
+    for location, size in spare.items():
+        if size == file.size and digest_of(storage, location) == file.sha256:
+            return store_again(storage, actor, file, location, file.location)
+    return ""
+
+
+def mend_metadata(storage: BaseStorage, actor: Actor, file: Listed, spare: dict[str, int]) -> str:
+    """Makes the core metadata of a file again, from its bytes."""
+    return store_again(storage, actor, file, file.location, file.location + SIDECAR)
+
+
+def row_of(file: Listed) -> File:
+    """The row of the file.
+
+    :raises NotFound: when it went off the index, or lies elsewhere by now.
+    """
+    row = File.named(file.filename)
+    if row.location != file.location:
+        raise NotFound(f"{file.filename} is no longer at {file.location}.")
+    return row
+
+
+def store_again(storage: BaseStorage, actor: Actor, file: Listed, source: str, wrong: str) -> str:
+    """Stores a file with its core metadata from the bytes at ``source``; what was done.
+
+    What lies at ``wrong`` is set aside.
+    """
+    with closing(storage.get_file(source)) as stream, received(storage, stream) as incoming:
+        incoming.filename = file.filename
+        incoming.metadata = metadata_in(incoming, file)
+        if incoming.digests["sha256"] != file.sha256 or (
+            incoming.metadata is None and wrong != file.location
+        ):
+            return ""
+        package = row_of(file).release.package
+        aside = make_room(storage, file, wrong)
+        storage.prepare(package, incoming)
+        put_in_place(storage, actor, package, file, incoming)
+    return f"{file.filename} is stored again, from {source}{aside}."
+
+
+def metadata_in(incoming: Incoming, file: Listed) -> bytes | None:
+    """The core metadata in the file that came in; None when there is none, or not the listed."""
+    incoming.stream.seek(0)
+    try:
+        metadata = distributions.read(incoming.stream, file.filename).metadata_bytes
+    except InvalidUpload:
+        return None
+    is_right = file.metadata_sha256 in (None, hashlib.sha256(metadata).hexdigest())
+    return metadata if is_right else None
+
+
+@retried
+def make_room(storage: BaseStorage, file: Listed, wrong: str) -> str:
+    """Sets aside what lies at the location ``wrong``, and tells where it is then."""
+    with writing(), suppress(NotStored):
+        row_of(file)
+        return f"; what lay there is now {storage.set_aside(wrong)}"
+    return ""
+
+
+@retried
+def put_in_place(
+    storage: BaseStorage, actor: Actor, package: Package, file: Listed, incoming: Incoming
+) -> None:
+    """Lets the storage take the file over, and notes where."""
+    with writing() as serial:
+        row = row_of(file)
+        storage.create_package(package)
+        row.location = storage.create_release(package, incoming)
+        row.save(only=["location"])
+        if row.location != file.location:  # a driver that gives every upload a place of its own
+            for old in (file.location, file.location + SIDECAR):
+                with suppress(NotStored):
+                    storage.set_aside(old)
+        Journal.add(serial, actor, "repair", package=package.name, filename=file.filename)
+
+
+@retried
+def set_aside(storage: BaseStorage, actor: Actor, location: str, spare: dict[str, int]) -> str:
+    """Sets a leftover aside; what was done.
+
+    Not while the index lists no files at all: then rather the database is the wrong one.
+    """
+    owner = location.removesuffix(SIDECAR)
+    with writing() as serial:
+        if File.select().where(File.location.in_([location, owner])).exists():
+            return f"{location} is on the index by now."
+        if storage.on_its_way(location) or not File.select().exists():
+            return ""
+        detail = f"{location} is now {storage.set_aside(location)}"
+        Journal.add(serial, actor, "set aside", detail=detail)
+        return f"{detail}."
+
+
+@retried
+def remove_empty(storage: BaseStorage, actor: Actor, name: str, spare: dict[str, int]) -> str:
+    """Removes the releases of a project that have no files, and the project when none is left."""
+    with writing() as serial:
+        package = Package.named(name)
+        packages.remove_rows(package, list(package.releases), [], serial)
+        Journal.add(serial, actor, "repair", package=name, detail="removed what has no files")
+    return f"Nothing of {name} is without files any more."
+
+
+@retried
+def claim_name(storage: BaseStorage, actor: Actor, filename: str, spare: dict[str, int]) -> str:
+    """Keeps a file's name for its bytes."""
+    with writing() as serial:
+        file = File.named(filename)
+        UsedFilename.get_or_create(filename=filename, defaults={"sha256": file.sha256})
+        what = {"package": file.release.package.name, "filename": filename}
+        Journal.add(serial, actor, "repair", **what, detail="claimed the name")
+    return f"The name {filename} is kept for its bytes."
+
+
+MENDERS = {  # kind of a fault -> what mends it
+    "bytes": mend_bytes,
+    "metadata": mend_metadata,
+    "leftover": set_aside,
+    "empty": remove_empty,
+    "name": claim_name,
+}
