@@ -12,6 +12,7 @@ import pytest
 import webtest
 from archives_made import wheel_bytes
 from peewee import sort_models
+from s3_server import s3_server
 
 from extrapypi import accounts, database, models, passwords
 from extrapypi.app import create_app
@@ -69,6 +70,13 @@ def mysql():
     """The URL of a database on MySQL or MariaDB, which is dropped in the end."""
     yield with_server("mysql://root@127.0.0.1:3306/")
     drop("mysql://root@127.0.0.1:3306/")
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory):
+    """A running S3 server."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 def drop(url: str) -> None:

@@ -34,25 +34,42 @@ from extrapypi.storage import LocalStorage, get_store
 
 JSON = "application/vnd.pypi.simple.v1+json"
 DESCRIPTION = 'naïve 日本 😀 \u2028 \\ "quoted"\n' * 30_000
-MOVES = (("sqlite", "postgresql"), ("postgresql", "mysql"), ("mysql", "sqlite"))
 PEOPLE = ("Ångström", "left")
 ENGINES = pytest.mark.parametrize("database_url", ["sqlite", "postgresql", "mysql"], indirect=True)
 
 
-def local_storage(request, tmp_path: Path) -> dict:
+def disk(request, folder: Path) -> dict:
     """Settings of an empty storage on the disk."""
-    params = {"packages_root": str(tmp_path / "target" / "packages")}
+    params = {"packages_root": str(folder / "packages")}
     return {"STORAGE": "LocalStorage", "STORAGE_PARAMS": params}
 
 
-class Move:
-    """From a database to another, and to a storage: a function that gives its settings."""
+def bucket(request, folder: Path) -> dict:
+    """Settings of an empty bucket."""
+    server = request.getfixturevalue("object_store")
+    params = server.params(server.new_bucket(), spool_folder=str(folder / "spool"))
+    return {"STORAGE": "S3Storage", "STORAGE_PARAMS": params}
 
-    def __init__(self, source: str, target: str, storage=local_storage) -> None:
-        self.source, self.target, self.storage = source, target, storage
+
+class Move:
+    """From a database to another, and from a storage, ``disk`` or ``bucket``, to another."""
+
+    def __init__(self, source: str, target: str, origin=disk, storage=disk) -> None:
+        self.source, self.target = source, target
+        self.origin, self.storage = origin, storage
 
     def __str__(self) -> str:
-        return f"{self.source}-{self.target}-{self.storage.__name__}"
+        storages = f"{self.origin.__name__}-{self.storage.__name__}"
+        return f"{self.source}-{self.target}-{storages}"
+
+
+MOVES = (
+    Move("sqlite", "postgresql"),
+    Move("postgresql", "mysql"),
+    Move("mysql", "sqlite"),
+    Move("sqlite", "postgresql", disk, bucket),
+    Move("postgresql", "sqlite", bucket, disk),
+)
 
 
 @pytest.fixture
@@ -72,6 +89,15 @@ def database_url(request, tmp_path):
 
 
 @pytest.fixture
+def settings(request, settings, tmp_path):
+    """The settings of the move's beginning; else of a disk."""
+    if "move" in request.fixturenames:
+        origin = request.getfixturevalue("move").origin
+        settings |= origin(request, tmp_path / "origin")
+    return settings
+
+
+@pytest.fixture
 def target(request, move, tmp_path, settings):
     """The settings of the move's end: a database without tables, and another secret key."""
     url = f"sqlite:///{tmp_path}/target/extrapypi.db"
@@ -81,7 +107,12 @@ def target(request, move, tmp_path, settings):
         drop_tables()
         database.bind(settings["DATABASE_URL"])
     key = "another key, which only the new server has"
-    yield {**settings, "DATABASE_URL": url, "SECRET_KEY": key, **move.storage(request, tmp_path)}
+    yield {
+        **settings,
+        "DATABASE_URL": url,
+        "SECRET_KEY": key,
+        **move.storage(request, tmp_path / "target"),
+    }
     database.bind(url)
     drop_tables()
     database.upgrade_schema()  # as other tests expect it
@@ -160,7 +191,7 @@ def differences(one: dict, other: dict) -> list:
     return [key for key in {**one, **other} if one.get(key) != other.get(key)]
 
 
-@pytest.mark.parametrize("move", [Move(*move) for move in MOVES], indirect=True, ids=str)
+@pytest.mark.parametrize("move", MOVES, indirect=True, ids=str)
 def test_an_index_moves_to_another_server_with_every_page_and_byte(
     app, target, tmp_path, monkeypatch
 ):

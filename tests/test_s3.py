@@ -26,7 +26,6 @@ from s3_server import (
     SECRET_ACCESS_KEY,
     Line,
     free_ports,
-    s3_server,
 )
 
 from extrapypi import packages, s3
@@ -43,11 +42,10 @@ NAME, BODY = test_files.NAME, test_files.BODY
 UV = {"User-Agent": "uv/0.13.9"}
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
+@pytest.fixture
+def server(object_store):
     """A running S3 server."""
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
+    return object_store
 
 
 @pytest.fixture
