@@ -42,7 +42,7 @@ NAME, BODY = test_files.NAME, test_files.BODY
 UV = {"User-Agent": "uv/0.13.9"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def server(object_store):
     """A running S3 server."""
     return object_store
