@@ -181,6 +181,7 @@ class Backup:
                 incoming.metadata = self.metadata_of(file)
                 package = Package(normalized_name=project)
                 self.kept.create_package(package)
+                self.kept.delete_file(file.location)  # what was damaged here
                 self.kept.create_release(package, incoming)
                 lacks_metadata = file.has_metadata and incoming.metadata is None
                 return [file.location + SIDECAR] if lacks_metadata else []

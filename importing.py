@@ -143,8 +143,8 @@ def time_of(path: Path) -> datetime:
 
 def remove_if_moved(storage: BaseStorage, path: Path) -> None:
     """Removes a file that lay at another place of the storage than where it is kept now."""
-    path = path.absolute()
-    if any(path.is_relative_to(Path(folder).absolute()) for folder in storage.folders):
+    path = path.resolve()
+    if any(path.is_relative_to(Path(folder).resolve()) for folder in storage.folders):
         file = File.named(path.name)
         kept = storage.get_path(file.location)
         if not kept.samefile(path) and publishing.is_whole(storage, file):

@@ -78,10 +78,22 @@ def store_again(storage: BaseStorage, actor: Actor, file: Listed, source: str, w
         ):
             return ""
         package = row_of(file).release.package
-        aside = make_room(storage, file, wrong)
+        aside = make_room(storage, file, wrong) if storage.REUSES else ""
         storage.prepare(package, incoming)
         put_in_place(storage, actor, package, file, incoming)
+    if not storage.REUSES:
+        leave(storage, file, is_good=source == file.location)
     return f"{file.filename} is stored again, from {source}{aside}."
+
+
+def leave(storage: BaseStorage, file: Listed, is_good: bool) -> None:
+    """Clears the place where a file was, now that another one has its bytes."""
+    if is_good:
+        storage.delete_file(file.location)
+        return
+    for location in (file.location, file.location + SIDECAR):
+        with suppress(NotStored):
+            storage.set_aside(location)
 
 
 def metadata_in(incoming: Incoming, file: Listed) -> bytes | None:
@@ -114,28 +126,38 @@ def put_in_place(
         storage.create_package(package)
         row.location = storage.create_release(package, incoming)
         row.save(only=["location"])
-        if row.location != file.location:  # a driver that gives every upload a place of its own
-            for old in (file.location, file.location + SIDECAR):
-                with suppress(NotStored):
-                    storage.set_aside(old)
         Journal.add(serial, actor, "repair", package=package.name, filename=file.filename)
 
 
-@retried
 def set_aside(storage: BaseStorage, actor: Actor, location: str, spare: dict[str, int]) -> str:
     """Sets a leftover aside; what was done.
 
     Not while the index lists no files at all: then rather the database is the wrong one.
     """
+    if storage.on_its_way(location) or not File.select().exists():
+        return ""
+    if storage.REUSES:
+        return set_aside_unlisted(storage, actor, location)
+    note_aside(actor, detail := f"{location} is now {storage.set_aside(location)}")
+    return f"{detail}."
+
+
+@retried
+def set_aside_unlisted(storage: BaseStorage, actor: Actor, location: str) -> str:
+    """Sets aside what an upload may bring to the index at any time, unless that has happened."""
     owner = location.removesuffix(SIDECAR)
-    with writing() as serial:
+    with writing():
         if File.select().where(File.location.in_([location, owner])).exists():
             return f"{location} is on the index by now."
-        if storage.on_its_way(location) or not File.select().exists():
-            return ""
-        detail = f"{location} is now {storage.set_aside(location)}"
-        Journal.add(serial, actor, "set aside", detail=detail)
+        note_aside(actor, detail := f"{location} is now {storage.set_aside(location)}")
         return f"{detail}."
+
+
+@retried
+def note_aside(actor: Actor, detail: str) -> None:
+    """Writes down where something is now that was set aside."""
+    with writing() as serial:
+        Journal.add(serial, actor, "set aside", detail=detail)
 
 
 @retried

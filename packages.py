@@ -107,7 +107,10 @@ def remove_rows(package: Package, releases: list[Release], files: list[File], se
 def remove_stored(storage: BaseStorage, package: Package, files: list[File]) -> None:
     """Removes the bytes of deleted files, unless they have come back in the meantime."""
     for file in files:
-        remove_unlisted(storage, package, file)
+        if storage.REUSES:
+            remove_unlisted(storage, package, file)
+        else:
+            storage.delete_file(file.location)
 
 
 @retried

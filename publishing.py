@@ -18,7 +18,7 @@ from peewee import chunked
 from extrapypi.auth import Actor
 from extrapypi.database import give_back, retried, utcnow
 from extrapypi.distributions import Distribution
-from extrapypi.errors import FileExists, Forbidden, InvalidUpload
+from extrapypi.errors import FileExists, Forbidden, InvalidUpload, NotFound
 from extrapypi.incoming import Incoming, sha256_of
 from extrapypi.models import (
     Dependency,
@@ -56,8 +56,7 @@ def add_file(
     """
     incoming.filename, incoming.metadata = distribution.filename, distribution.metadata_bytes
     actor.check_package(distribution.normalized_name)
-    if is_known(distribution, incoming):
-        mend(storage, distribution, incoming)
+    if is_known(distribution, incoming) and is_mended(storage, distribution, incoming):
         return False
     package = Package.get_or_none(Package.normalized_name == distribution.normalized_name)
     check_may_add(actor, package, distribution)
@@ -109,26 +108,36 @@ def is_known(distribution: Distribution, incoming: Incoming) -> bool:
     return taken is not None
 
 
-def mend(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -> None:
-    """Stores the bytes of a file that is on the index when the storage has them no more."""
-    file = File.named(distribution.filename)
+def is_mended(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -> bool:
+    """Stores the bytes of a file that is on the index, when the storage has them no more.
+
+    False when the file went off the index in the meantime.
+    """
+    try:
+        file = File.named(distribution.filename)
+    except NotFound:
+        return False
     if is_whole(storage, file) and storage.has_metadata(file.location):
-        return
+        return True
     lost, package = file.location, file.release.package
     give_back()
     storage.prepare(package, incoming)
-    put_in_place(storage, package, file, incoming)
-    if file.location != lost:
+    is_there = put_in_place(storage, package, file, incoming)
+    if is_there and file.location != lost:
         storage.delete_file(lost)
+    return is_there
 
 
 @retried
-def put_in_place(storage: BaseStorage, package: Package, file: File, incoming: Incoming) -> None:
-    """Lets the storage take over the bytes of a file that is on the index, and notes where."""
+def put_in_place(storage: BaseStorage, package: Package, file: File, incoming: Incoming) -> bool:
+    """Lets the storage take over the bytes of a file, and notes where; False when it is gone."""
     with writing():
+        if not File.select().where(File.id == file.id, File.sha256 == file.sha256).exists():
+            return False
         storage.create_package(package)
         file.location = storage.create_release(package, incoming)
         file.save(only=["location"])
+        return True
 
 
 def is_whole(storage: BaseStorage, file: File) -> bool:

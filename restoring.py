@@ -192,6 +192,7 @@ def store(storage: BaseStorage, folder: Path, row: dict[str, Any], missing: set[
     location = row["location"]
     path = folder / "files" / location
     sidecar = path.with_name(path.name + SIDECAR)
+    refuse_others(storage, row)
     with path.open("rb") as stream, received(storage, stream) as incoming:
         if incoming.digests["sha256"] != row["sha256"]:
             raise InvalidInput(f"The backup in {folder} is damaged: files/{location} was changed.")
@@ -203,6 +204,21 @@ def store(storage: BaseStorage, folder: Path, row: dict[str, Any], missing: set[
         storage.prepare(package, incoming)
         storage.create_package(package)
         return storage.create_release(package, incoming)
+
+
+def refuse_others(storage: BaseStorage, row: dict[str, Any]) -> None:
+    """Refuses a storage on a disk that has another file where this one goes.
+
+    :raises InvalidInput: naming the file; the storage is another index's.
+    """
+    there = storage.get_path(row["location"])
+    if there is not None and there.is_file():
+        with there.open("rb") as stream:
+            if sha256_of(stream) != row["sha256"]:
+                raise InvalidInput(
+                    f"The storage has another {row['location']}; `restore` needs an empty one: "
+                    "name a new one in STORAGE_PARAMS."
+                )
 
 
 @database.retried

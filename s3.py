@@ -31,7 +31,7 @@ from extrapypi.storage import SIDECAR, STALE, BaseStorage
 
 log = logging.getLogger("extrapypi")
 
-TEMPORARY = "extrapypi-"  # begins the names of our files in the spool folder
+INCOMING = "extrapypi-incoming"  # our own folder in that for files on their way
 ASIDE = ".aside/"  # begins the keys of what was set aside
 LOCATION = re.compile(r"[^/]+/[0-9a-f]{64}/[0-9a-f]{32}/[^/]+")
 URL = r"None|'https?://[^\s/?#@]+(/[^\s?#@]*)?'"
@@ -92,6 +92,7 @@ class S3Storage(BaseStorage):
     """
 
     NAME = "S3Storage"
+    REUSES = False
 
     def __init__(
         self,
@@ -148,14 +149,16 @@ class S3Storage(BaseStorage):
 
     @property
     def spool(self) -> Path:
-        return Path(self.spool_folder or tempfile.gettempdir())
+        return Path(self.spool_folder or tempfile.gettempdir()) / INCOMING
 
     def receive(self) -> Incoming:
         with storage_errors():
-            handle, path = tempfile.mkstemp(prefix=TEMPORARY, dir=self.spool)
+            handle, path = tempfile.mkstemp(dir=self.spool)
             return S3Incoming(self, Path(path), os.fdopen(handle, "w+b"))
 
     def prepare(self, package: Package, incoming: S3Incoming) -> None:
+        if incoming.sent:
+            return
         place = (package.normalized_name, incoming.digests["sha256"], secrets.token_hex(16))
         incoming.sent = "/".join((*place, incoming.filename))
         self.store.send(incoming.path, incoming.sent)
@@ -205,7 +208,8 @@ class S3Storage(BaseStorage):
                 yield location.partition("/")[0], parse_email(self.store.read(location))[0]
 
     def stored(self) -> Iterator[tuple[str, int]]:
-        return (each for each in self.store.sizes() if not each[0].startswith(ASIDE))
+        # Others may keep what is theirs in the same bucket.
+        return (each for each in self.store.sizes() if LOCATION.fullmatch(each[0]))
 
     def on_its_way(self, location: str) -> bool:
         about = self.store.about(location)
@@ -219,9 +223,9 @@ class S3Storage(BaseStorage):
     def sweep(self) -> None:
         """Removes what uploads left that never came to an end, here and, if it answers, there."""
         with storage_errors():
-            for path in self.spool.glob(TEMPORARY + "*"):
+            for path in self.spool.iterdir():
                 with suppress(FileNotFoundError):
-                    if path.stat().st_mtime < stale().timestamp():
+                    if path.is_file() and path.stat().st_mtime < stale().timestamp():
                         path.unlink()
         try:
             for key, upload_id, begun in self.store.unfinished():

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from packaging.metadata import RawMetadata, parse_email
 
 from extrapypi.database import utcnow
 from extrapypi.errors import ConfigError, StorageError
-from extrapypi.incoming import CHUNK, Incoming, storage_errors, sync
+from extrapypi.incoming import CHUNK, Incoming, sha256_of, storage_errors, sync
 from extrapypi.models import Package
 
 GROUP = "extrapypi.storage"
@@ -37,6 +38,7 @@ class BaseStorage:
     """
 
     NAME = ""
+    REUSES = True  # whether a location may be given once more, to another upload of the same name
 
     def __init__(self, **params: Any) -> None:
         self.__dict__.update(params)
@@ -59,7 +61,7 @@ class BaseStorage:
 
         Quick: it runs inside the transaction, after the unique row is in; when the transaction
         has to be repeated, it is called again and gives the same. The core metadata is stored
-        beside the file. A leftover of that name, which has no row, is replaced.
+        beside the file. Another file that lies at that place is set aside.
         """
         raise NotImplementedError
 
@@ -171,17 +173,19 @@ class LocalStorage(BaseStorage):
     def create_release(self, package: Package, incoming: Incoming) -> str:
         if incoming.location:
             return incoming.location
-        directory = self.root / package.normalized_name
-        target = directory / incoming.filename
+        location = f"{package.normalized_name}/{incoming.filename}"
+        target = self.root / location
         with storage_errors():
+            if target.is_file() and not has_bytes(target, incoming):
+                self.set_aside(location)
             if incoming.metadata is not None:
                 self._write_sidecar(target, incoming.metadata)
             # Incoming lies in the same file system, complete and synced: a rename shows the
             # whole file or none of it, whenever the power goes.
             os.replace(incoming.path, target)
-            sync(directory)
-        incoming.location = f"{package.normalized_name}/{incoming.filename}"
-        return incoming.location
+            sync(target.parent)
+        incoming.location = location
+        return location
 
     def _write_sidecar(self, target: Path, metadata: bytes) -> None:
         sidecar = self.receive()
@@ -216,8 +220,11 @@ class LocalStorage(BaseStorage):
         return self.root / location
 
     def has(self, location: str, size: int) -> bool:
-        path = self.root / location
-        return path.is_file() and path.stat().st_size == size
+        try:
+            found = (self.root / location).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == size
 
     def has_metadata(self, location: str) -> bool:
         return (self.root / (location + SIDECAR)).is_file()
@@ -235,11 +242,13 @@ class LocalStorage(BaseStorage):
                 )
 
     def stored(self) -> Iterator[tuple[str, int]]:
-        with storage_errors():
-            for path in sorted(self.root.rglob("*")):
-                place = path.relative_to(self.root)
-                if path.is_file() and not place.parts[0].startswith("."):
-                    yield place.as_posix(), path.stat().st_size
+        for directory, folders, names in os.walk(self.root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(directory, name)
+                with storage_errors(), suppress(FileNotFoundError):  # deleted meanwhile
+                    if path.is_file():
+                        yield path.relative_to(self.root).as_posix(), path.stat().st_size
 
     def set_aside(self, location: str) -> str:
         folder = self.root / ".aside" / f"{utcnow():%Y-%m-%d}"
@@ -270,6 +279,14 @@ class LocalStorage(BaseStorage):
     @property
     def folders(self) -> list[Path]:
         return [self.root]
+
+
+def has_bytes(path: Path, incoming: Incoming) -> bool:
+    """Whether the file has the bytes that came in."""
+    if path.stat().st_size != incoming.size:
+        return False
+    with path.open("rb") as stream:
+        return sha256_of(stream) == incoming.digests["sha256"]
 
 
 @contextmanager

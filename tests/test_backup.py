@@ -696,3 +696,16 @@ def test_the_commands_say_what_was_moved_and_what_is_missing(
     assert main(["restore", str(tmp_path / "second")]) == 1
     assert "missing: demo-pkg/demo_pkg-1.0" in capsys.readouterr().err
     assert Package.get().name == "demo-pkg"
+
+
+def test_a_storage_with_other_files_is_left_as_it_is(backed_up, tmp_path):
+    settings_of = f"sqlite:///{tmp_path}/new/extrapypi.db"
+    root = tmp_path / "new" / "packages"
+    (root / "demo-pkg").mkdir(parents=True)
+    for name in (wheel_bytes()[0], sdist_bytes()[0]):
+        (root / "demo-pkg" / name).write_bytes(b"of another index")
+    database.bind(settings_of)
+    with pytest.raises(InvalidInput, match="needs an empty one"):
+        restore(LocalStorage(packages_root=str(root)), backed_up)
+    assert {path.read_bytes() for path in (root / "demo-pkg").iterdir()} == {b"of another index"}
+    database.close()

@@ -490,3 +490,29 @@ def test_the_command_says_what_it_took_and_what_stood_in_the_way(
     assert "needs the role maintainer" in run(*words, "--user", "installer")[2]
     assert "--project needs --index-url" in run(*project)[2]
     assert "no URL of an index" in run("--index-url", "nonsense")[2]
+
+
+def test_files_beside_the_storage_are_copied_whatever_their_path_looks_like(
+    app, tmp_path, monkeypatch
+):
+    root = app.site.storage.root
+    original = root.parent / "old" / wheel_bytes()[0]
+    original.parent.mkdir()
+    original.write_bytes(wheel_bytes()[1])
+    monkeypatch.chdir(root)
+    summary = importing.Summary()
+    importing.import_folders(app.site.storage, COMMAND_LINE, [root / ".." / "old"], summary)
+    assert summary.added == 1
+    assert original.exists()
+
+
+def test_two_files_of_one_name_in_the_storage_are_both_there_afterwards(app):
+    root = app.site.storage.root
+    filename, good = wheel_bytes()
+    _, other = wheel_bytes(description="another")
+    for folder, body in (("attic", other), ("demo-pkg", good)):
+        (root / folder).mkdir()
+        (root / folder / filename).write_bytes(body)
+    importing.import_folders(app.site.storage, COMMAND_LINE, [root], importing.Summary())
+    kept = [path.read_bytes() for path in root.rglob(filename)]
+    assert sorted(kept) == sorted([good, other])
