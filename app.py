@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import bottle
 
 from extrapypi import database
 from extrapypi.answers import ErrorPlugin, bottle_error
-from extrapypi.auth import Authenticator, AuthPlugin
+from extrapypi.auth import Authenticator
 from extrapypi.config import Config, load
 from extrapypi.gateway import Gateway
+from extrapypi.guards import AuthPlugin
 from extrapypi.pages import KeptPages
 from extrapypi.storage import get_store
-from extrapypi.views import files, legacy, pypi, server, simple
+from extrapypi.views import files, legacy, login, pypi, server, simple
+from extrapypi.views.failures import bottle_page, is_for_browsers
 
 ROUTES = (  # method, path, view, least role (None: everyone)
     ("GET", "/", server.front, None),
@@ -46,6 +49,13 @@ ROUTES = (  # method, path, view, least role (None: everyone)
     ("GET", "/legacy/<project>/<version>/", legacy.project, "installer"),
     ("GET", "/legacy/<project>/<version>", legacy.project, "installer"),
 )
+PAGES = (  # the dashboard's, with a session; method, path, view, least role (None: everyone)
+    ("GET", "/dashboard/login", login.login, None),
+    ("POST", "/dashboard/login", login.login, None),
+    ("GET", "/dashboard/logout", login.logout, "installer"),
+    ("POST", "/dashboard/logout", login.logout, "installer"),
+)
+CHECKS_FORM = ("/dashboard/upload/",)  # looks for the form token itself, behind the files
 
 
 class Site:
@@ -83,9 +93,31 @@ def create_app(config: Any = None) -> Gateway:
     served.storage.sweep()
     application = bottle.Bottle()
     application.uninstall(True)  # Bottle's own plugins: JSON and templates
-    application.default_error_handler = bottle_error(config.DEBUG)
+    application.default_error_handler = error_handler(served)
     application.install(ErrorPlugin())
     application.install(AuthPlugin(served))
     for method, path, view, role in ROUTES:
         application.route(path, method, view, role=role)
+    if config.DASHBOARD:
+        add_pages(application, config.STATIC_URL)
     return Gateway(application, served, config)
+
+
+def add_pages(application: bottle.Bottle, static_url: str) -> None:
+    """Adds the routes of the dashboard."""
+    application.route(f"{static_url}<name>", "GET", server.static, role=None)
+    for method, path, view, role in PAGES:
+        options = {"page": True, "checks_form": path in CHECKS_FORM}
+        application.route(path, method, view, role=role, **options)
+
+
+def error_handler(site: Site) -> Callable[[bottle.HTTPError], bottle.HTTPResponse]:
+    """What answers errors of Bottle's own: with a page to browsers, if there is a dashboard."""
+    for_programs = bottle_error(site.config.DEBUG)
+
+    def answer(error: bottle.HTTPError) -> bottle.HTTPResponse:
+        if site.config.DASHBOARD and is_for_browsers():
+            return bottle_page(site, error)
+        return for_programs(error)
+
+    return answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import hashlib
 import logging
 import re
@@ -13,11 +12,9 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
-from bottle import request
-
 from extrapypi import passwords
 from extrapypi.config import Config
-from extrapypi.database import connection, fetch, retried, transaction, utcnow
+from extrapypi.database import fetch, retried, transaction, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
 from extrapypi.lastseen import LastSeen
 from extrapypi.models import ROLES, Failure, Token
@@ -58,6 +55,8 @@ class Actor:
     token_id: int | None = None
     scope: str = "upload"
     packages: frozenset[str] | None = None
+    session: str = ""  # the digest of a browser's token
+    session_id: int | None = None
 
     def may(self, role: str) -> bool:
         """Whether the account's role, and the token's scope, reach to this role."""
@@ -84,6 +83,11 @@ class Actor:
 def new_secret() -> str:
     """A token's secret: 256 random bits behind the fixed prefix."""
     return Token.PREFIX + secrets.token_urlsafe(32)
+
+
+def new_session_token() -> str:
+    """What the cookie of a browser holds that is logged in: 256 random bits."""
+    return secrets.token_urlsafe(32)
 
 
 def secret_digest(secret: str) -> str:
@@ -120,14 +124,15 @@ class Authenticator:
         if username == TOKEN_USER or secret.startswith(Token.PREFIX):
             actor = self._by_token(secret, environ)
         else:
-            actor = self._by_password(username, secret, environ)
+            actor = self.by_password(username, secret, environ)
         self.last_seen.note(actor)
         return actor
 
     def _anonymous(self) -> Actor:
         return Actor("", "installer", *fetch("SELECT value FROM serial"), scope="read")
 
-    def _by_password(self, username: str, password: str, environ: dict) -> Actor:
+    def by_password(self, username: str, password: str, environ: dict) -> Actor:
+        """The actor with this name and password; raises as :meth:`actor` does."""
         # The digest can be no other user's: the name is in it, and nobody's name has a NUL.
         text = f"{username}\0{password}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, key=self.key, digest_size=32).digest()
@@ -240,34 +245,3 @@ def note_failure(address: str, username: str) -> None:
         Failure.delete().where(Failure.at < utcnow() - WINDOW).execute()
         Failure.create(address=address, username=username)
     log.warning("Wrong credentials for %s from %s.", username, address)
-
-
-class AuthPlugin:
-    """Bottle plugin: a request reaches its view only with the route's role.
-
-    Every route names one, ``app.route(path, method, view, role="admin")``; None is for everyone
-    and costs no query. The view gets the site and the actor (or None) first.
-    """
-
-    name = "auth"
-    api = 2
-
-    def __init__(self, site):
-        self.site = site
-
-    def apply(self, callback, route):
-        role = route.config["role"]
-        if role is None:
-            return functools.partial(callback, self.site, None)
-
-        @functools.wraps(callback)
-        def guarded(**url):
-            with connection():
-                actor = self.site.authenticator.actor(request.environ)
-                if actor is None or (actor.user_id is None and not actor.may(role)):
-                    raise NotLoggedIn("This needs a user name and a password, or a token.")
-                request.environ["extrapypi.user"] = actor.username
-                actor.check(role)
-                return callback(self.site, actor, **url)
-
-        return guarded

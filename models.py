@@ -20,6 +20,7 @@ from peewee import (
     BooleanField,
     CharField,
     CompositeKey,
+    DateField,
     FixedCharField,
     ForeignKeyField,
     Model,
@@ -235,6 +236,9 @@ class Release(Table):
     home_page = LongTextField(default="")
     download_url = LongTextField(default="")
     dynamic = JSONTextField(default=list)
+    rendered = LongTextField(null=True)  # the description as safe HTML
+    rendered_by = CharField(max_length=64, null=True)  # which version of what has made it
+    rendering_fault = LongTextField(null=True)  # why it is shown as plain text, if it is
     created_at = TimeField(default=utcnow)
     updated_at = TimeField(default=utcnow)
 
@@ -354,6 +358,19 @@ class ServedFile(NamedTuple):
         return file._replace(upload_time=File.upload_time.python_value(file.upload_time))
 
 
+class Download(Table):
+    """How often a file went out on a day (UTC), to one kind of client."""
+
+    file = ForeignKeyField(File, backref="downloads", on_delete="CASCADE")
+    day = DateField(index=True)
+    client = CharField(max_length=32)  # pip, uv, …
+    number = BigIntegerField()
+
+    class Meta:
+        table_name = "downloads"
+        primary_key = CompositeKey("file", "day", "client")
+
+
 class UsedFilename(Table):
     """A file name that was once taken: only the same bytes may come back under it."""
 
@@ -419,6 +436,7 @@ TABLES = (
     Release,
     Dependency,
     File,
+    Download,
     UsedFilename,
     Journal,
     Failure,

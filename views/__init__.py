@@ -20,6 +20,7 @@ from extrapypi.pages import REVALIDATE
 
 QUERY = re.compile(r"[!-~]+")
 TEMPLATES = Path(__file__).parent.parent / "templates"
+STATIC = Path(__file__).parent.parent / "static"
 
 
 @cache
