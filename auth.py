@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from extrapypi import passwords
+from extrapypi.batches import Writer
 from extrapypi.config import Config
 from extrapypi.database import fetch, retried, transaction, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
@@ -102,12 +103,12 @@ class Authenticator:
     as the hash in the database is the same, so that a changed password counts at once.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, writer: Writer) -> None:
         self.anonymous_read = config.ANONYMOUS_READ
         self.key = hashlib.sha256(config.secret_keys[0].encode()).digest()
         self.kept: dict[bytes, str] = {}
         self.checking = [threading.Lock() for _ in range(64)]
-        self.last_seen = LastSeen()
+        self.last_seen = LastSeen(writer)
 
     def actor(self, environ: dict) -> Actor | None:
         """Who sent the request, or None for a request without credentials.

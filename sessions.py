@@ -17,6 +17,22 @@ from extrapypi.errors import Forbidden
 from extrapypi.models import Session, User
 
 COOKIE = "extrapypi_session"
+BROWSERS = {  # what a User-Agent has -> whose it is; Edge calls itself Chrome, too, and all Safari
+    "Edg": "Edge",
+    "OPR/": "Opera",
+    "Firefox/": "Firefox",
+    "Chrom": "Chrome",
+    "Safari/": "Safari",
+}
+SYSTEMS = {
+    "Windows": "Windows",
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Mac OS": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
+}
 LONGEST_COOKIE = 2000  # characters of a value that can be one of ours
 SESSION_SQL = """
     SELECT s.value, u.id, u.username, u.role, u.is_active, x.id, x.expires_at
@@ -61,6 +77,31 @@ def start(user: User, token: str, lifetime: int, environ: dict) -> None:
             address=where["address"],
             browser=where["agent"],
         )
+
+
+def of_user(user_id: int) -> list[Session]:
+    """The browsers that are logged in with the account, the one seen last first."""
+    live = (Session.user == user_id) & (Session.expires_at > utcnow())
+    return list(Session.select().where(live).order_by(Session.last_seen_at.desc(), Session.id))
+
+
+def rest(actor: Actor, shortest: int) -> tuple[int, bool]:
+    """The seconds that the actor's session has left, and whether its browser was to remember it.
+
+    :param shortest: the lifetime of a session that was not.
+    """
+    own = Session.get_by_id(actor.session_id)
+    left = int((own.expires_at - utcnow()).total_seconds())
+    return max(left, 1), (own.expires_at - own.created_at).total_seconds() > shortest + 60
+
+
+def described(agent: str) -> str:
+    """A browser in plain words, such as "Firefox on Linux"; else its name as it gives it."""
+    browser = next((name for mark, name in BROWSERS.items() if mark in agent), "")
+    system = next((name for mark, name in SYSTEMS.items() if mark in agent), "")
+    if browser and system:
+        return f"{browser} on {system}"
+    return browser or agent.partition(" ")[0] or "An unknown browser"
 
 
 @retried

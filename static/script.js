@@ -1,4 +1,5 @@
-// Only adds to pages that are complete without it: copy buttons, "/" for the search box.
+// Only adds to pages that are complete without it: copy buttons, "/" for the search box, arrow
+// keys between tabs.
 "use strict";
 
 function addCopyButton(block) {
@@ -28,4 +29,18 @@ document.addEventListener("keydown", (event) => {
       box.select();
     }
   }
+});
+
+const STEPS = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
+
+document.querySelectorAll(".tabs").forEach((tabs) => {
+  tabs.addEventListener("keydown", (event) => {
+    if (!(event.key in STEPS) || event.ctrlKey || event.metaKey || event.altKey) {
+      return;
+    }
+    const links = [...tabs.querySelectorAll("a")];
+    const place = links.indexOf(event.target) + STEPS[event.key];
+    event.preventDefault();
+    links[Math.min(Math.max(place, 0), links.length - 1)].focus();
+  });
 });

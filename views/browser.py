@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from functools import cache, partial
 from urllib.parse import quote, urlsplit
 
@@ -15,15 +16,16 @@ from extrapypi.auth import Actor
 from extrapypi.models import User
 from extrapypi.views import STATIC, prefix, render, root
 
+UNTYPED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 MESSAGE = "extrapypi_message"  # the cookie of the message that the next page shows
 LONGEST_MESSAGE = 1000  # characters
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; img-src 'self' data:"
+)
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -51,9 +53,15 @@ def page(
         "weak": weak_users() if actor and actor.may("admin") else [],
     }
     response = HTTPResponse(render(site, template, **common, **values), status, HEADERS)
+    response.set_header("Content-Security-Policy", policy(site.config.README_IMAGES))
     if message:
         response.delete_cookie(MESSAGE, path=prefix() or "/")
     return response
+
+
+def policy(images: bool) -> str:
+    """The Content-Security-Policy; with ``images``, READMEs may have those of other hosts."""
+    return f"{POLICY} https: http:" if images else POLICY
 
 
 def url(path: str) -> str:
@@ -80,7 +88,17 @@ def weak_users() -> list[str]:
 
 def field(name: str) -> str:
     """A field of the form that was sent, without outer white space; "" when it is absent."""
-    return request.forms.getunicode(name, "").strip()
+    return clean(request.forms.getunicode(name, ""))
+
+
+def asked(name: str) -> str:
+    """A value of the URL's query, without outer white space; "" when it is absent."""
+    return clean(request.query.getunicode(name, ""))
+
+
+def clean(text: str) -> str:
+    """The text without what no form's field has: control characters (PostgreSQL takes no NUL)."""
+    return UNTYPED.sub("", text).strip()
 
 
 def done(site, path: str, message: str = "") -> HTTPResponse:
