@@ -1,6 +1,7 @@
-"""What can be done to accounts and tokens; commands and, later, pages call it.
+"""What can be done to accounts, their sessions and tokens; pages and commands both call it.
 
-Each change is one transaction with its line in the journal.
+Each change is one transaction with its line in the journal. Rights are checked here; InvalidInput
+names the form's field that it is about.
 """
 
 from __future__ import annotations
@@ -14,8 +15,18 @@ from packaging.utils import canonicalize_name
 from extrapypi import passwords
 from extrapypi.auth import UNPRINTABLE, Actor, new_secret, secret_digest
 from extrapypi.database import retried, utcnow
-from extrapypi.errors import InvalidInput, NotFound
-from extrapypi.models import NAME, ROLES, Journal, Maintainer, Package, Token, User, writing
+from extrapypi.errors import Forbidden, InvalidInput, NotFound
+from extrapypi.models import (
+    NAME,
+    ROLES,
+    Journal,
+    Maintainer,
+    Package,
+    Session,
+    Token,
+    User,
+    writing,
+)
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
@@ -29,7 +40,9 @@ def create_user(
     :param default: the password is one that ``init`` documents; it is exempt from the rules and
         marked, so that it is not served to the world.
     :raises InvalidInput: for a name, address, password or role that breaks a rule, or is taken.
+    :raises Forbidden: unless admin.
     """
+    actor.check("admin")
     check_account(username, email, role)
     if not default:
         passwords.check_new(password, username)
@@ -42,8 +55,7 @@ def check_account(username: str, email: str, role: str) -> None:
     """Refuses a name, an address or a role that no account may have, with InvalidInput."""
     check_username(username)
     check_email(email)
-    if role not in ROLES:
-        raise InvalidInput(f"The role {role!r} is none of {', '.join(ROLES)}.")
+    check_role(role)
 
 
 def add_user(
@@ -60,16 +72,16 @@ def add_user(
 
     :raises InvalidInput: for a name or address that is taken.
     """
-    key, email_key = username.casefold(), email.casefold()
+    key = username.casefold()
     if User.select().where(User.username_key == key).exists():
-        raise InvalidInput(f"There is a user {username} already, in this or another case.")
-    if User.select().where(User.email_key == email_key).exists():
-        raise InvalidInput(f"There is a user with the e-mail address {email} already.")
+        message = f"There is a user {username} already, in this or another case."
+        raise InvalidInput(message, "username")
+    check_email_free(email)
     user = User.create(
         username=username,
         username_key=key,
         email=email,
-        email_key=email_key,
+        email_key=email.casefold(),
         password_hash=password_hash,
         default_password=default,
         role=role,
@@ -86,19 +98,110 @@ def check_username(username: str) -> None:
         names that begin with two underscores are for tokens.
     """
     if not 1 <= len(username) <= len(username.casefold()) <= 128:
-        raise InvalidInput(f"A user name has 1 to 128 characters; this one has {len(username)}.")
+        message = f"A user name has 1 to 128 characters; this one has {len(username)}."
+        raise InvalidInput(message, "username")
     if ":" in username or UNPRINTABLE.search(username) or username != username.strip():
         raise InvalidInput(
-            f"The user name {username!r} has a colon, a control character or outer white space."
+            f"The user name {username!r} has a colon, a control character or outer white space.",
+            "username",
         )
     if username.startswith("__"):
-        raise InvalidInput(f"The user name {username!r} begins with __, which is for tokens.")
+        message = f"The user name {username!r} begins with __, which is for tokens."
+        raise InvalidInput(message, "username")
 
 
 def check_email(email: str) -> None:
     """Refuses what does not look like an address, with InvalidInput."""
     if len(email.casefold()) > 254 or not EMAIL.fullmatch(email) or UNPRINTABLE.search(email):
-        raise InvalidInput(f"{email!r} is no e-mail address.")
+        raise InvalidInput(f"{email!r} is no e-mail address.", "email")
+
+
+def check_role(role: str) -> None:
+    """Refuses what is no role, with InvalidInput."""
+    if role not in ROLES:
+        raise InvalidInput(f"The role {role!r} is none of {', '.join(ROLES)}.", "role")
+
+
+def check_email_free(email: str) -> None:
+    """Refuses an address that an account has already, with InvalidInput."""
+    if User.select().where(User.email_key == email.casefold()).exists():
+        message = f"There is a user with the e-mail address {email} already."
+        raise InvalidInput(message, "email")
+
+
+def check_own(actor: Actor, user: User) -> None:
+    """Refuses all but the account's owner and admins, with Forbidden."""
+    if actor.user_id != user.id and not actor.may("admin"):
+        raise Forbidden(f"This needs the role admin; {actor.username} is {actor.role}.")
+
+
+def check_not_last_admin(user: User, participle: str, field: str = "") -> None:
+    """Refuses to do this to the last active admin, with InvalidInput."""
+    others = User.select().where(User.role == "admin", User.is_active, User.id != user.id)
+    if user.role == "admin" and user.is_active and not others.exists():
+        message = f"{user.username} is the last active admin and cannot be {participle}."
+        raise InvalidInput(message, field)
+
+
+@retried
+def edit_user(
+    actor: Actor,
+    username: str,
+    *,
+    email: str | None = None,
+    role: str | None = None,
+    is_active: bool | None = None,
+) -> None:
+    """Gives the account another address, role or state; None leaves it as it is.
+
+    Who is deactivated is logged out, too.
+
+    :raises NotFound: for an unknown user.
+    :raises InvalidInput: for what breaks a rule; the last active admin stays one.
+    :raises Forbidden: for the role and the state unless admin; the address is also one's own.
+    """
+    with writing() as serial:
+        user = User.named(username)
+        check_own(actor, user)
+        changes = []
+        if email not in (None, user.email):
+            changes.append(set_email(user, email))
+        if role not in (None, user.role):
+            actor.check("admin")
+            changes.append(set_role(user, role))
+        if is_active not in (None, user.is_active):
+            actor.check("admin")
+            changes.append(set_active(user, is_active))
+        user.save()
+        if changes:
+            detail = f"{user.username}: {', '.join(changes)}"
+            Journal.add(serial, actor, "edit user", detail=detail)
+
+
+def set_email(user: User, email: str) -> str:
+    """Sets the address of the account, not yet saved; what the journal says of it."""
+    check_email(email)
+    if email.casefold() != user.email_key:
+        check_email_free(email)
+    before, user.email, user.email_key = user.email, email, email.casefold()
+    return f"e-mail {email} in place of {before}"
+
+
+def set_role(user: User, role: str) -> str:
+    """Sets the role of the account, not yet saved; what the journal says of it."""
+    check_role(role)
+    check_not_last_admin(user, "demoted", "role")
+    before, user.role = user.role, role
+    return f"{role} in place of {before}"
+
+
+def set_active(user: User, is_active: bool) -> str:
+    """Sets the state of the account, not yet saved; what the journal says of it."""
+    if not is_active:
+        check_not_last_admin(user, "deactivated", "is_active")
+        Session.delete().where(Session.user == user).execute()
+    user.is_active = is_active
+    return "active" if is_active else "inactive"
 
 
 @retried
@@ -107,16 +210,36 @@ def set_password(actor: Actor, username: str, password: str) -> None:
 
     :raises NotFound: for an unknown user.
     :raises InvalidInput: for a password that breaks a rule.
+    :raises Forbidden: for the account of another unless admin.
     """
     passwords.check_new(password, username)
     password_hash = passwords.hashed(password)
     with writing() as serial:
         user = User.named(username)
+        check_own(actor, user)
         user.password_hash, user.default_password = password_hash, False
         user.save(only=["password_hash", "default_password"])
-        for session in user.sessions:
-            session.delete_instance()
+        Session.delete().where(Session.user == user).execute()
         Journal.add(serial, actor, "set password", detail=user.username)
+
+
+@retried
+def end_sessions(actor: Actor, username: str, session_ids: Iterable[int] | None = None) -> int:
+    """Logs the account's browsers out, all or those of these ids; how many they were.
+
+    :raises NotFound: for an unknown user.
+    :raises Forbidden: for the account of another unless admin.
+    """
+    with writing() as serial:
+        user = User.named(username)
+        check_own(actor, user)
+        ended = Session.delete().where(Session.user == user)
+        if session_ids is not None:
+            ended = ended.where(Session.id.in_(list(session_ids)))
+        number = ended.execute()
+        if number:
+            Journal.add(serial, actor, "end sessions", detail=f"{user.username}: {number}")
+    return number
 
 
 @retried
@@ -125,12 +248,12 @@ def delete_user(actor: Actor, username: str) -> None:
 
     :raises NotFound: for an unknown user.
     :raises InvalidInput: for the last active admin.
+    :raises Forbidden: unless admin.
     """
+    actor.check("admin")
     with writing() as serial:
         user = User.named(username)
-        others = User.select().where(User.role == "admin", User.is_active, User.id != user.id)
-        if user.role == "admin" and not others.exists():
-            raise InvalidInput(f"{user.username} is the last active admin and cannot be removed.")
+        check_not_last_admin(user, "removed")
         for package in Package.select().join(Maintainer).where(Maintainer.user == user):
             package.touch(serial)  # its page names its maintainers
         user.delete_instance()
@@ -152,17 +275,19 @@ def create_token(
     :param days: until it expires; None means never.
     :raises NotFound: for an unknown user.
     :raises InvalidInput: for an unknown scope, a bad project name or a time that is not ahead.
+    :raises Forbidden: for the account of another unless admin.
     """
     packages = sorted({project_key(package) for package in packages})
     if scope not in Token.SCOPES:
-        raise InvalidInput(f"The scope {scope!r} is none of {', '.join(Token.SCOPES)}.")
+        raise InvalidInput(f"The scope {scope!r} is none of {', '.join(Token.SCOPES)}.", "scope")
     if days is not None and not 1 <= days <= 36500:
-        raise InvalidInput(f"A token expires after 1 to 36500 days, not {days}.")
+        raise InvalidInput(f"A token expires after 1 to 36500 days, not {days}.", "days")
     if not 1 <= len(name) <= 100 or UNPRINTABLE.search(name):
-        raise InvalidInput("The name of a token has 1 to 100 printable characters.")
+        raise InvalidInput("The name of a token has 1 to 100 printable characters.", "name")
     secret = new_secret()
     with writing() as serial:
         user = User.named(username)
+        check_own(actor, user)
         token = Token.create(
             user=user,
             name=name,
@@ -179,7 +304,7 @@ def create_token(
 def project_key(name: str) -> str:
     """The normalized form of a project's name; InvalidInput when it cannot be one."""
     if not NAME.match(name):
-        raise InvalidInput(f"{name!r} is no name of a project.")
+        raise InvalidInput(f"{name!r} is no name of a project.", "packages")
     return canonicalize_name(name)
 
 
@@ -187,11 +312,11 @@ def project_key(name: str) -> str:
 def revoke_token(actor: Actor, token_id: int) -> Token:
     """The token, which is of no use from now on.
 
-    :raises NotFound: when there is no such token.
+    :raises NotFound: when there is no such token, or it is another's and the actor no admin.
     """
     with writing() as serial:
         token = Token.get_or_none(Token.id == token_id)
-        if token is None:
+        if token is None or (token.user_id != actor.user_id and not actor.may("admin")):
             raise NotFound(f"There is no token {token_id}.")
         if token.revoked_at is None:
             token.revoked_at = utcnow()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import hashlib
 import logging
 import re
@@ -13,11 +12,10 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
-from bottle import request
-
 from extrapypi import passwords
+from extrapypi.batches import Writer
 from extrapypi.config import Config
-from extrapypi.database import connection, fetch, retried, transaction, utcnow
+from extrapypi.database import fetch, retried, transaction, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
 from extrapypi.lastseen import LastSeen
 from extrapypi.models import ROLES, Failure, Token, User, writing
@@ -58,6 +56,8 @@ class Actor:
     token_id: int | None = None
     scope: str = "upload"
     packages: frozenset[str] | None = None
+    session: str = ""  # the digest of a browser's token
+    session_id: int | None = None
 
     def may(self, role: str) -> bool:
         """Whether the account's role, and the token's scope, reach to this role."""
@@ -86,6 +86,11 @@ def new_secret() -> str:
     return Token.PREFIX + secrets.token_urlsafe(32)
 
 
+def new_session_token() -> str:
+    """What the cookie of a browser holds that is logged in: 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
 def secret_digest(secret: str) -> str:
     """What the table keeps of a secret; so many random bits need no slow hash."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
@@ -98,12 +103,12 @@ class Authenticator:
     as the hash in the database is the same, so that a changed password counts at once.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, writer: Writer) -> None:
         self.anonymous_read = config.ANONYMOUS_READ
         self.key = hashlib.sha256(config.secret_keys[0].encode()).digest()
         self.kept: dict[bytes, str] = {}
         self.checking = [threading.Lock() for _ in range(64)]
-        self.last_seen = LastSeen()
+        self.last_seen = LastSeen(writer)
 
     def actor(self, environ: dict) -> Actor | None:
         """Who sent the request, or None for a request without credentials.
@@ -120,14 +125,15 @@ class Authenticator:
         if username == TOKEN_USER or secret.startswith(Token.PREFIX):
             actor = self._by_token(secret, environ)
         else:
-            actor = self._by_password(username, secret, environ)
+            actor = self.by_password(username, secret, environ)
         self.last_seen.note(actor)
         return actor
 
     def _anonymous(self) -> Actor:
         return Actor("", "installer", *fetch("SELECT value FROM serial"), scope="read")
 
-    def _by_password(self, username: str, password: str, environ: dict) -> Actor:
+    def by_password(self, username: str, password: str, environ: dict) -> Actor:
+        """The actor with this name and password; raises as :meth:`actor` does."""
         # The digest can be no other user's: the name is in it, and nobody's name has a NUL.
         text = f"{username}\0{password}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, key=self.key, digest_size=32).digest()
@@ -256,34 +262,3 @@ def renew_hash(user_id: int, password: str, old_hash: str) -> str:
         renewed = User.update(password_hash=password_hash)
         renewed.where(User.id == user_id, User.password_hash == old_hash).execute()
     return password_hash
-
-
-class AuthPlugin:
-    """Bottle plugin: a request reaches its view only with the route's role.
-
-    Every route names one, ``app.route(path, method, view, role="admin")``; None is for everyone
-    and costs no query. The view gets the site and the actor (or None) first.
-    """
-
-    name = "auth"
-    api = 2
-
-    def __init__(self, site):
-        self.site = site
-
-    def apply(self, callback, route):
-        role = route.config["role"]
-        if role is None:
-            return functools.partial(callback, self.site, None)
-
-        @functools.wraps(callback)
-        def guarded(**url):
-            with connection():
-                actor = self.site.authenticator.actor(request.environ)
-                if actor is None or (actor.user_id is None and not actor.may(role)):
-                    raise NotLoggedIn("This needs a user name and a password, or a token.")
-                request.environ["extrapypi.user"] = actor.username
-                actor.check(role)
-                return callback(self.site, actor, **url)
-
-        return guarded

@@ -194,6 +194,20 @@ def fetch(sql: str, *parameters: Any) -> tuple | None:
     return database.execute_sql(sql.replace("?", database.param), parameters).fetchone()
 
 
+def position(field: peewee.Field, text: str) -> peewee.Function:
+    """Where the text is in the field, counted from 1; 0 where it is not.
+
+    Upper and lower case differ. Unlike LIKE it knows no wildcards.
+    """
+    name = "STRPOS" if isinstance(database.obj, PostgreSQL) else "INSTR"
+    return peewee.Function(name, (field, text))
+
+
+def bytewise(field: peewee.Field) -> Any:
+    """The field as a key to sort by; PostgreSQL would sort as in some language."""
+    return field.collate('"C"') if isinstance(database.obj, PostgreSQL) else field
+
+
 def close() -> None:
     """Closes this thread's connection, if there is one, and all idle ones of a pool."""
     if database.obj is None:

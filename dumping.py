@@ -19,10 +19,12 @@ from extrapypi.models import TABLES, Failure, File, Journal, Package, Release, S
 LEFT_OUT = (Serial, Session, Failure)  # the serial is in the manifest
 KINDS = {  # of columns; all others are text
     peewee.AutoField: "integer",
+    peewee.IntegerField: "integer",
     peewee.BigIntegerField: "integer",
     peewee.ForeignKeyField: "integer",
     peewee.BooleanField: "boolean",
     database.TimeField: "time",
+    peewee.DateField: "date",
     database.JSONTextField: "json",
 }
 PAGE = 50  # rows that are read at once; a description may have some MB

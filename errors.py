@@ -24,9 +24,16 @@ class SchemaError(ExtraPyPIError):
 
 
 class InvalidInput(ExtraPyPIError):
-    """What a person or program sent breaks a rule; the message names value and rule."""
+    """What a person or program sent breaks a rule; the message names value and rule.
+
+    ``field`` is the form's field that it is about, if it is about one.
+    """
 
     status = 400
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class InvalidUpload(InvalidInput):

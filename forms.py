@@ -1,4 +1,4 @@
-"""The upload form: its text fields in memory, its file straight into the storage."""
+"""The upload forms: their text fields in memory, their files straight into the storage."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from contextlib import contextmanager
 from bottle import request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from extrapypi.errors import InvalidInput, InvalidUpload, TooLarge
+from extrapypi.errors import (
+    ExtraPyPIError,
+    InvalidInput,
+    InvalidUpload,
+    StorageError,
+    TooLarge,
+)
 from extrapypi.incoming import CHUNK, Incoming
 from extrapypi.storage import BaseStorage
 
 MOST_PARTS = 1024
+MOST_FILES = 50  # that a browser sends at once
 LONGEST_FIELD = 4 * 1024**2  # bytes
 LONGEST_FIELDS = 16 * 1024**2  # bytes of all text fields together
 # What a form may be larger than its file: the fields, and the lines between the parts.
@@ -34,11 +41,39 @@ def sent_form(storage: BaseStorage, max_size: int) -> Iterator[tuple[Fields, Inc
     """
     reader = FormReader(storage, max_size)
     try:
-        reader.read()
+        for _ in reader.parts():
+            pass
+        if reader.incoming is not None:
+            reader.incoming.finish()
         yield reader.fields, reader.incoming
     finally:
         if reader.incoming is not None:
             reader.incoming.discard()
+
+
+def sent_files(
+    storage: BaseStorage, max_size: int, check: Callable[[str], None]
+) -> Iterator[tuple[str, Incoming | ExtraPyPIError]]:
+    """The files ``files`` of a browser's form, one after the other as they come.
+
+    Each is finished, or there is an error in its place that is about this file alone. It is removed
+    when the next one is asked for.
+
+    :param check: gets the field ``form_token`` before any file is taken, and raises if it is wrong.
+    :raises InvalidInput, TooLarge: as in :func:`sent_form`.
+    """
+    reader = FilesReader(storage, max_size, check)
+    try:
+        for segment in reader.parts():
+            if reader.incoming is not None:
+                yield segment.filename, reader.finished()
+                reader.drop()
+            elif reader.fault is not None:
+                yield segment.filename, reader.fault
+                reader.drop()
+    finally:
+        reader.drop()
+    reader.check_once()
 
 
 class FormReader:
@@ -51,8 +86,8 @@ class FormReader:
         self.incoming: Incoming | None = None
         self.text_size = 0
 
-    def read(self) -> None:
-        """Reads the whole body, whatever the order of its parts."""
+    def parts(self) -> Iterator[MultipartSegment]:
+        """Reads the whole body; gives each part once it is complete."""
         kind, options = parse_options_header(request.environ.get("CONTENT_TYPE") or "")
         if kind != "multipart/form-data":
             raise InvalidInput(f"An upload is multipart/form-data, not {kind[:100] or 'nothing'}.")
@@ -65,22 +100,18 @@ class FormReader:
                 max_segment_count=MOST_PARTS,
                 max_header_size=8192,
             )
-            self._take(parser.parse_blocking(request.environ["wsgi.input"].read, CHUNK))
+            for event in parser.parse_blocking(request.environ["wsgi.input"].read, CHUNK):
+                if isinstance(event, MultipartSegment):
+                    self.sink = self._sink_of(event)
+                    self.segment, self.chunks = event, []
+                elif event is None:
+                    self._end()
+                    yield self.segment
+                else:
+                    self.sink(event)
         except MultipartError as error:
             kind = TooLarge if error.http_status == 413 else InvalidInput
             raise kind(f"The form cannot be read: {error}.") from error
-        if self.incoming is not None:
-            self.incoming.finish()
-
-    def _take(self, events: Iterator) -> None:
-        for event in events:
-            if isinstance(event, MultipartSegment):
-                self.sink = self._sink_of(event)
-                self.segment, self.chunks = event, []
-            elif event is None:
-                self._end()
-            else:
-                self.sink(event)
 
     def _sink_of(self, segment: MultipartSegment) -> Callable[[bytes], None]:
         """The method that takes the bytes of this part."""
@@ -123,6 +154,65 @@ class FormReader:
         self.text_size += len(chunk)
         if self.text_size > LONGEST_FIELDS:
             raise TooLarge(f"The fields of the form have more than {LONGEST_FIELDS} bytes.")
+
+
+class FilesReader(FormReader):
+    """Takes the files of a browser's form, of which one may be unfit and the next one good."""
+
+    def __init__(self, storage: BaseStorage, max_size: int, check: Callable[[str], None]) -> None:
+        super().__init__(storage, max_size)
+        self.check = check
+        self.checked = False
+        self.fault: ExtraPyPIError | None = None
+        self.number = 0
+
+    def check_once(self) -> None:
+        """Checks the form's token, which stands before the first file."""
+        if not self.checked:
+            self.check(value(self.fields, "form_token"))
+            self.checked = True
+
+    def _sink_of(self, segment: MultipartSegment) -> Callable[[bytes], None]:
+        if segment.filename is None:
+            return self._take_text
+        self.check_once()
+        if segment.name != "files" or not segment.filename:  # a browser's way to send none
+            return self._count
+        self.number += 1
+        if self.number > MOST_FILES:
+            self.fault = InvalidUpload(f"Only {MOST_FILES} files are taken at once; send it again.")
+        else:
+            with self._faults():
+                self.incoming = self.storage.receive()
+                self.incoming.filename = segment.filename
+        return self._take_content
+
+    def _take_content(self, chunk: bytes) -> None:
+        if self.incoming is not None:
+            with self._faults():
+                super()._take_content(chunk)
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Keeps an error that is about this file, which is then let go of."""
+        try:
+            yield
+        except (TooLarge, StorageError) as error:
+            self.drop()
+            self.fault = error
+
+    def finished(self) -> Incoming | ExtraPyPIError:
+        """The file, or why the disk did not take it."""
+        incoming = self.incoming
+        with self._faults():
+            incoming.finish()
+        return self.fault or incoming
+
+    def drop(self) -> None:
+        """Forgets the file at hand; what the storage has not taken over is removed."""
+        if self.incoming is not None:
+            self.incoming.discard()
+        self.incoming = self.fault = None
 
 
 def value(fields: Fields, name: str) -> str:

@@ -1,81 +1,48 @@
-"""When accounts and tokens were last used: noted in memory, written in batches.
-
-No request writes: one background thread does, every few seconds and when it is stopped.
-"""
+"""When accounts, tokens and sessions were last used, written in batches."""
 
 from __future__ import annotations
 
-import atexit
-import logging
-import threading
+from datetime import datetime
 from typing import Any
 
-import peewee
-
-from extrapypi.database import connection, database, retried, transaction, utcnow
-from extrapypi.errors import Unavailable
-from extrapypi.models import Token, User
-
-log = logging.getLogger("extrapypi")
-
-INTERVAL = 10  # seconds between two writes
+from extrapypi.batches import Batch, Writer
+from extrapypi.database import retried, transaction, utcnow
+from extrapypi.models import Session, Token, User
 
 
-class LastSeen:
-    """Notes who was here; its thread starts with the first note of a process."""
+class LastSeen(Batch):
+    """Notes who was here, by account, token and session."""
 
-    def __init__(self) -> None:
-        self.users: dict[int, Any] = {}
-        self.tokens: dict[int, tuple] = {}
-        self.stopping = threading.Event()
-        self.thread: threading.Thread | None = None
-        self.lock = threading.Lock()
+    NAME = "The times of last use"
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__(writer)
+        self.noted: dict[tuple[str, int], tuple[datetime, str]] = {}
 
     def note(self, actor: Any) -> None:
-        """Remembers the moment and the address for the account and the token."""
-        now = utcnow()
-        self.users[actor.user_id] = now
+        """Remembers the moment and the address for the account, the token and the session."""
+        seen = utcnow(), actor.address
+        self.noted["user", actor.user_id] = seen
         if actor.token_id is not None:
-            self.tokens[actor.token_id] = (now, actor.address)
-        if self.thread is None:
-            with self.lock:
-                if self.thread is None and not self.stopping.is_set():
-                    self.thread = threading.Thread(target=self._run, daemon=True, name="lastseen")
-                    self.thread.start()
-                    atexit.register(self.stop)  # servers other than ours do not say goodbye
+            self.noted["token", actor.token_id] = seen
+        if actor.session_id is not None:
+            self.noted["session", actor.session_id] = seen
+        self.writer.start()
 
-    def _run(self) -> None:
-        while not self.stopping.wait(INTERVAL):
-            self.flush()
-        database.close()  # SQLite's connections are one a thread
+    def take(self) -> list:
+        noted, self.noted = self.noted, {}
+        return sorted(noted.items())
 
-    def flush(self) -> None:
-        """Writes what was noted; what cannot be written now is lost, and the log says so."""
-        users, self.users = self.users, {}
-        tokens, self.tokens = self.tokens, {}
-        if not users and not tokens:
-            return
-        try:
-            with connection():
-                write(sorted(users.items()), sorted(tokens.items()))
-        except (peewee.PeeweeException, Unavailable) as error:
-            log.warning("The times of last use were not written: %s", error)
-
-    def stop(self) -> None:
-        """Ends the thread and writes the rest."""
-        atexit.unregister(self.stop)
-        self.stopping.set()
-        if self.thread is not None:
-            self.thread.join()
-        self.flush()
-
-
-@retried
-def write(users: list, tokens: list) -> None:
-    """Writes the times of use by account and by token, in one transaction."""
-    with transaction():
-        for user_id, at in users:
-            User.update(last_login_at=at).where(User.id == user_id).execute()
-        for token_id, (at, address) in tokens:
-            used = Token.update(last_used_at=at, last_used_from=address)
-            used.where(Token.id == token_id).execute()
+    @retried
+    def write(self, noted: list) -> None:
+        with transaction():
+            for (kind, row_id), (at, address) in noted:
+                if kind == "user":
+                    seen = User.update(last_login_at=at).where(User.id == row_id)
+                elif kind == "token":
+                    used = Token.update(last_used_at=at, last_used_from=address)
+                    seen = used.where(Token.id == row_id)
+                else:
+                    seen = Session.update(last_seen_at=at, address=address)
+                    seen = seen.where(Session.id == row_id)
+                seen.execute()

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,6 @@ def read_sums(folder: Path) -> Iterator[tuple[str, str]]:
             yield digest, path
 
 
-def iso(time: datetime) -> str:
-    """The time as a backup has it."""
-    return time.isoformat(timespec="microseconds")
+def iso(time: date) -> str:
+    """The time, or the day, as a backup has it."""
+    return time.isoformat(timespec="microseconds") if isinstance(time, datetime) else str(time)

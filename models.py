@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,8 +22,10 @@ from peewee import (
     BooleanField,
     CharField,
     CompositeKey,
+    DateField,
     FixedCharField,
     ForeignKeyField,
+    IntegerField,
     Model,
 )
 
@@ -41,6 +44,13 @@ VERSION = re.compile(r"[!-~]{1,128}\Z")  # what can be one at all
 ROLES = ("installer", "maintainer", "developer", "admin")  # each may do all that those before may
 STATUSES = ("active", "archived", "deprecated", "quarantined")  # PEP 792
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")  # name-normalization
+FOUND_BY = ("summary", "keywords")  # fields of the latest release that the search looks into
+AUTHORS = ("author", "author_email", "maintainer", "maintainer_email")
+TOUCHED = (
+    *("last_serial", "updated_at", "summary", "latest_release_id", "latest_version"),
+    *("search_text", "search_author"),
+)
+LONGEST_SEARCHED = 10_000  # characters
 
 
 class Table(Model):
@@ -144,6 +154,10 @@ class Package(Table):
     created_at = TimeField(default=utcnow)
     updated_at = TimeField(default=utcnow)
     last_serial = BigIntegerField(default=0)  # of the last change to anything of it
+    latest_release_id = IntegerField(null=True)  # of the first of its sorted releases
+    latest_version = CharField(max_length=128, null=True)  # as that one gives it
+    search_text = LongTextField(null=True)  # names, summary and keywords of the latest, folded
+    search_author = LongTextField(null=True)  # its authors and maintainers, folded
 
     class Meta:
         table_name = "packages"
@@ -171,11 +185,6 @@ class Package(Table):
         return [releases[release_id] for release_id in self._sorted_ids()]
 
     @property
-    def latest_release_id(self) -> int | None:
-        """The id of the first of :attr:`sorted_releases`, without reading their metadata."""
-        return next(iter(self._sorted_ids()), None)
-
-    @property
     def latest_release(self) -> Release | None:
         """The first of :attr:`sorted_releases`."""
         release_id = self.latest_release_id
@@ -194,9 +203,15 @@ class Package(Table):
     def touch(self, serial: int) -> None:
         """Marks the project as changed in the transaction with this serial."""
         self.last_serial, self.updated_at = serial, utcnow()
-        latest = Release.select(Release.summary).where(Release.id == self.latest_release_id)
-        self.summary = latest.scalar() or ""
-        self.save(only=["last_serial", "updated_at", "summary"])
+        fields = [getattr(Release, name) for name in (*FOUND_BY, *AUTHORS, "version")]
+        self.latest_release_id = next(iter(self._sorted_ids()), None)
+        query = Release.select(*fields).where(Release.id == self.latest_release_id)
+        latest = query.first() or Release()
+        self.summary, self.latest_version = latest.summary, latest.version
+        found_by = (getattr(latest, name) for name in FOUND_BY)
+        self.search_text = searchable(self.name, self.normalized_name, *found_by)
+        self.search_author = searchable(*(getattr(latest, name) for name in AUTHORS))
+        self.save(only=TOUCHED)
 
 
 class Maintainer(Table):
@@ -236,6 +251,9 @@ class Release(Table):
     home_page = LongTextField(default="")
     download_url = LongTextField(default="")
     dynamic = JSONTextField(default=list)
+    rendered = LongTextField(null=True)  # the description as safe HTML
+    rendered_by = CharField(max_length=64, null=True)  # which version of what has made it
+    rendering_fault = LongTextField(null=True)  # why it is shown as plain text, if it is
     created_at = TimeField(default=utcnow)
     updated_at = TimeField(default=utcnow)
 
@@ -272,13 +290,14 @@ class Dependency(Table):
     """One Requires-Dist of a release."""
 
     release = ForeignKeyField(Release, backref="dependencies", on_delete="CASCADE")
-    normalized_name = CharField(max_length=200, index=True)
+    normalized_name = CharField(max_length=200)
     specifier = LongTextField(default="")  # or "@ URL"
     marker = LongTextField(default="")
     extra = CharField(max_length=200, default="")
 
     class Meta:
         table_name = "dependencies"
+        indexes = ((("normalized_name", "release"), False),)
 
 
 class File(Table):
@@ -323,7 +342,7 @@ class File(Table):
 
 
 SERVED_SQL = """
-    SELECT f.filename, f.location, f.size, f.sha256, f.upload_time, f.metadata_sha256,
+    SELECT f.id, f.filename, f.location, f.size, f.sha256, f.upload_time, f.metadata_sha256,
            p.normalized_name, p.status, p.status_reason
     FROM files f JOIN releases r ON r.id = f.release_id JOIN packages p ON p.id = r.package_id
     WHERE f.filename = ?"""
@@ -332,6 +351,7 @@ SERVED_SQL = """
 class ServedFile(NamedTuple):
     """What a download needs to know of a file and of its project; ``size`` is in bytes."""
 
+    id: int
     filename: str
     location: str
     size: int
@@ -355,6 +375,19 @@ class ServedFile(NamedTuple):
         return file._replace(upload_time=File.upload_time.python_value(file.upload_time))
 
 
+class Download(Table):
+    """How often a file went out on a day (UTC), to one kind of client."""
+
+    file = ForeignKeyField(File, backref="downloads", on_delete="CASCADE")
+    day = DateField(index=True)
+    client = CharField(max_length=32)  # pip, uv, …
+    number = BigIntegerField()
+
+    class Meta:
+        table_name = "downloads"
+        primary_key = CompositeKey("file", "day", "client")
+
+
 class UsedFilename(Table):
     """A file name that was once taken: only the same bytes may come back under it."""
 
@@ -370,10 +403,10 @@ class Journal(Table):
 
     serial = BigIntegerField(index=True)
     at = TimeField(default=utcnow, index=True)
-    who = CharField(max_length=128)
+    who = CharField(max_length=128, index=True)
     token = CharField(max_length=100, default="")  # the name of the token that was used
     address = CharField(max_length=64, default="")
-    action = CharField(max_length=32)
+    action = CharField(max_length=32, index=True)
     package = CharField(max_length=200, default="", index=True)
     version = CharField(max_length=128, default="")
     filename = CharField(max_length=255, default="")
@@ -420,6 +453,7 @@ TABLES = (
     Release,
     Dependency,
     File,
+    Download,
     UsedFilename,
     Journal,
     Failure,
@@ -441,6 +475,19 @@ def writing() -> Iterator[int]:
     with writers, transaction():
         Serial.update(value=Serial.value + 1).execute()
         yield Serial.select(Serial.value).scalar()
+
+
+def folded(text: str) -> str:
+    """The text without difference of case or width, in any script.
+
+    The search compares only such texts: databases fold none but ASCII letters alike.
+    """
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def searchable(*texts: str) -> str:
+    """The texts as the search looks into them, a line each."""
+    return folded("\n".join(texts))[:LONGEST_SEARCHED]
 
 
 @lru_cache(maxsize=2**16)

@@ -5,7 +5,9 @@ Each change is one short transaction with its line in the journal. Rights are ch
 
 from __future__ import annotations
 
-from extrapypi.auth import Actor
+from typing import NamedTuple
+
+from extrapypi.auth import UNPRINTABLE, Actor
 from extrapypi.database import retried
 from extrapypi.errors import Forbidden, InvalidInput, NotFound
 from extrapypi.models import (
@@ -16,8 +18,10 @@ from extrapypi.models import (
     Package,
     Release,
     User,
+    version_key,
     writing,
 )
+from extrapypi.paging import Paged, paged
 from extrapypi.storage import BaseStorage
 
 
@@ -134,7 +138,7 @@ def set_status(actor: Actor, project: str, status: str, reason: str = "") -> Non
     :raises Forbidden: unless admin.
     """
     if status not in STATUSES:
-        raise InvalidInput(f"The status {status!r} is none of {', '.join(STATUSES)}.")
+        raise InvalidInput(f"The status {status!r} is none of {', '.join(STATUSES)}.", "status")
     actor.check("admin")
     with writing() as serial:
         package = Package.named(project)
@@ -168,6 +172,46 @@ def set_maintainer(actor: Actor, project: str, username: str, listed: bool = Tru
         Journal.add(serial, actor, action, package=package.name, detail=user.username)
 
 
+def releases_of(package: Package, page: int) -> Paged:
+    """A page of the project's releases, newest version first, each with ``own_files``.
+
+    Of the releases there is only the version.
+    """
+    rows = list(Release.select(Release.id, Release.version).where(Release.package == package))
+    rows.sort(key=lambda release: version_key(release.version), reverse=True)
+    found = paged(rows, page)
+    columns = (File.id, File.release, File.filename, File.size, File.yanked, File.yanked_reason)
+    query = File.select(*columns).where(File.release.in_([release.id for release in found.rows]))
+    files = sorted(query, key=lambda file: file.filename)
+    for release in found.rows:
+        release.own_files = [file for file in files if file.release_id == release.id]
+    return found
+
+
+class Loss(NamedTuple):
+    """What goes when something is deleted; ``size`` is in bytes."""
+
+    filenames: list[str]
+    size: int
+    takes_release: bool
+    takes_project: bool
+
+
+def lost(package: Package, release: Release | None, filename: str | None) -> Loss:
+    """What would go with the project, with one release (else None) or one file of it."""
+    rows = list(File.of(package).select(File.filename, File.size, File.release).tuples())
+    kept = [row for row in rows if release is not None and row[2] != release.id]
+    if filename is not None:
+        kept = [row for row in rows if row[0] != filename]
+    going = [row for row in rows if row not in kept]
+    return Loss(
+        filenames=sorted(row[0] for row in going),
+        size=sum(row[1] for row in going),
+        takes_release=release is not None and all(row[2] != release.id for row in kept),
+        takes_project=not kept,
+    )
+
+
 def check_listed(actor: Actor, package: Package, role: str) -> None:
     """Refuses all but admins, and the project's maintainers who have the role.
 
@@ -192,5 +236,5 @@ def files_named(release: Release, filename: str | None) -> list[File]:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and outer white space."""
-    return " ".join(text.split())
+    """The text without line breaks, other control characters and outer white space."""
+    return " ".join(UNPRINTABLE.sub(" ", text).split())

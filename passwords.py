@@ -51,14 +51,16 @@ def check_new(password: str, username: str) -> None:
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise InvalidInput(
-            f"A password has {SHORTEST} to {LONGEST} characters; this one has {len(password)}."
+            f"A password has {SHORTEST} to {LONGEST} characters; this one has {len(password)}.",
+            "password",
         )
     if password.startswith(Token.PREFIX):
-        raise InvalidInput(f"A password must not begin with {Token.PREFIX}, as tokens do.")
+        message = f"A password must not begin with {Token.PREFIX}, as tokens do."
+        raise InvalidInput(message, "password")
     if password.casefold() == username.casefold():
-        raise InvalidInput("A password must not be the user name.")
+        raise InvalidInput("A password must not be the user name.", "password")
     if password.casefold() in COMMONEST:
-        raise InvalidInput("This password is one of the commonest; choose another.")
+        raise InvalidInput("This password is one of the commonest; choose another.", "password")
 
 
 def hashed(password: str) -> str:

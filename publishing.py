@@ -192,12 +192,15 @@ def update_release(package: Package, distribution: Distribution) -> Release:
     release = Release.get_or_none(**key) or Release(**key, version=distribution.metadata.version)
     given = asdict(distribution.metadata)
     requires_dist = given.pop("requires_dist")
+    described = release.description, release.description_content_type
     for field, value in given.items():
         if value and field not in ("metadata_version", "name", "version"):
             setattr(release, field, value)
     wheels = release.files.where(File.packagetype == "bdist_wheel")
     if distribution.packagetype == "bdist_wheel" or not wheels.exists():
         release.requires_dist = requires_dist  # those of an sdist may change when it is built
+    if described != (release.description, release.description_content_type):
+        release.rendered = release.rendered_by = release.rendering_fault = None
     release.updated_at = utcnow()
     release.save()
     set_dependencies(release)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,6 +27,7 @@ from extrapypi.storage import SIDECAR, BaseStorage, received
 
 READ: dict[str, Callable[[Any], Any]] = {  # kind of a column -> what the database takes
     "time": lambda text: database.TimeField().db_value(datetime.fromisoformat(text)),
+    "date": date.fromisoformat,
     "json": database.JSONTextField().db_value,
 }
 BATCH = 2**20  # bytes of rows that are inserted at once

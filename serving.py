@@ -20,10 +20,18 @@ from waitress.parser import HTTPRequestParser
 from waitress.utilities import BadRequest
 
 from extrapypi.answers import MOST_DRAINED, error_answer
-from extrapypi.errors import ConfigError, ExtraPyPIError, NoRoom, NotLoggedIn, TooLarge
-from extrapypi.forms import OVERHEAD
+from extrapypi.errors import (
+    ConfigError,
+    ExtraPyPIError,
+    Forbidden,
+    NoRoom,
+    NotLoggedIn,
+    TooLarge,
+)
+from extrapypi.forms import MOST_FILES, OVERHEAD
 from extrapypi.gateway import Gateway
 from extrapypi.incoming import FULL, room
+from extrapypi.sessions import COOKIE
 
 log = logging.getLogger("extrapypi")
 
@@ -35,7 +43,8 @@ UNSENT = 1024**3
 RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 CONNECTIONS = 500  # at once; uv alone opens 80
 BACKLOG = 1024  # connections that wait to be accepted
-UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads
+UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads of programs
+UPLOAD_PAGE = "/dashboard/upload"  # that of browsers: several files at once
 LONGEST_LINE = 8192  # bytes, between the chunks of a body and behind the last one
 HEADERS = 64 * 1024  # bytes of a request's headers
 
@@ -85,25 +94,34 @@ class Parser(HTTPRequestParser):
         """Refuses a body that will not be taken.
 
         :raises NotLoggedIn: for an upload without credentials.
+        :raises Forbidden: for one of a browser that is not logged in.
         :raises TooLarge: for more than the setting allows, or much where nothing is uploaded.
         :raises NoRoom: when the disk cannot take it, once as a body and once as a file.
         """
         self.check_size(self.content_length)
         if self.is_upload and "AUTHORIZATION" not in self.headers:
             raise NotLoggedIn("This needs a user name and a password, or a token.")
+        if self.is_upload_page and f"{COOKIE}=" not in self.headers.get("COOKIE", ""):
+            raise Forbidden("Log in to upload files.")  # a 401 lets browsers ask for a password
         if self.content_length > SPOOL_OVER:
             self.check_room(2 * self.content_length)
 
     @property
     def is_upload(self) -> bool:
-        """Whether the body goes to one of the URLs for uploads."""
+        """Whether the body goes to one of the URLs for uploads of programs."""
         return self.path.rstrip("/").endswith(UPLOADS)
+
+    @property
+    def is_upload_page(self) -> bool:
+        """Whether the body is a form with files that a browser sends."""
+        return self.path.rstrip("/").endswith(UPLOAD_PAGE) and self.config.DASHBOARD
 
     def check_size(self, size: int) -> None:
         """Refuses a body of more bytes than may come to this URL, with TooLarge."""
-        if not self.is_upload and size > SPOOL_OVER:
+        if not (self.is_upload or self.is_upload_page) and size > SPOOL_OVER:
             raise TooLarge(f"Nothing is uploaded here, and {size} bytes are too many.")
-        if size > self.config.MAX_UPLOAD_SIZE + OVERHEAD:
+        files = MOST_FILES if self.is_upload_page else 1
+        if size > files * self.config.MAX_UPLOAD_SIZE + OVERHEAD:
             raise TooLarge(
                 f"The upload has {size} bytes or more; this index takes files of at most "
                 f"{self.config.MAX_UPLOAD_SIZE} (MAX_UPLOAD_SIZE)."

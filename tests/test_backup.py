@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from threading import Thread
 
@@ -28,7 +29,7 @@ from extrapypi.backup import MARK, back_up
 from extrapypi.commandline import main
 from extrapypi.errors import InvalidInput, SchemaError, Unavailable
 from extrapypi.mending import repair
-from extrapypi.models import Failure, File, Package, Serial, Session, User
+from extrapypi.models import Download, Failure, File, Package, Serial, Session, User
 from extrapypi.restoring import restore
 from extrapypi.storage import LocalStorage, get_store
 
@@ -138,6 +139,7 @@ def fill(app) -> dict[str, str]:
         accounts.create_user(COMMAND_LINE, name, "a long secret", f"{name}@x.org", "developer")
     upload(as_user(app, "left", "a long secret"), *wheel_bytes(name="orphan"))
     accounts.delete_user(COMMAND_LINE, "left")
+    Download.create(file=File.select().first(), day=date(2026, 1, 2), client="pip", number=2**40)
     _, reading = accounts.create_token(COMMAND_LINE, "installer", "ci", "read", days=30)
     _, limited = accounts.create_token(COMMAND_LINE, "developer", "one", packages=["demo-pkg"])
     token, revoked = accounts.create_token(COMMAND_LINE, "developer", "no more")
@@ -198,7 +200,7 @@ def test_an_index_moves_to_another_server_with_every_page_and_byte(
     monkeypatch.setattr("extrapypi.dumping.PAGE", 3)  # so that it takes several
     tokens = fill(app)
     before = pages(app, tokens)
-    app.site.authenticator.last_seen.stop()  # it writes when the tokens were used
+    app.site.writer.stop()  # it writes when the tokens were used
     back_up(app.site.storage, tmp_path / "backup")
     everything = content(app.site.storage)
 

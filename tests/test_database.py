@@ -61,7 +61,7 @@ def test_upgrading_twice_at_once_is_done_once(tmp_path):
         applied.append(database.upgrade_schema())
 
     at_once(4, upgrade)
-    assert sorted(map(len, applied)) == [0, 0, 0, 1]
+    assert [len(names) > 0 for names in sorted(applied)] == [False, False, False, True]
     assert Serial.select().count() == 1
     database.close()
 

@@ -131,16 +131,21 @@ def empty(database_url):
 
 def fill() -> None:
     """One row in every table of the first schema."""
-    is_sqlite = isinstance(database.database.obj, peewee.SqliteDatabase)
     for table, row in FILLED.items():
-        values = [
-            value.isoformat(" ", "microseconds") if is_sqlite and value is MOMENT else value
-            for value in row.values()
-        ]
-        marks = ", ".join([database.database.param] * len(row))
-        sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"
-        database.database.execute_sql(sql, values)
+        insert(table, row)
     database.database.execute_sql("UPDATE serial SET value = 7")
+
+
+def insert(table: str, row: dict) -> None:
+    """A row of this table, whatever the models say of it today."""
+    is_sqlite = isinstance(database.database.obj, peewee.SqliteDatabase)
+    values = [
+        value.isoformat(" ", "microseconds") if is_sqlite and value is MOMENT else value
+        for value in row.values()
+    ]
+    marks = ", ".join([database.database.param] * len(row))
+    sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"
+    database.database.execute_sql(sql, values)
 
 
 def make_schema(name: str) -> None:
@@ -166,8 +171,12 @@ def test_a_filled_database_of_every_schema_is_upgraded_and_loses_nothing(empty, 
     assert release.description == "日本" * 100_000
     assert release.classifiers == ["x"]
     assert models.Token.get().packages == ["demo-pkg"]
-    assert models.Package.get().last_serial == models.Serial.get().value == 7
-    assert [table.select().count() for table in models.TABLES] == [1] * len(models.TABLES)
+    package = models.Package.get()
+    assert package.last_serial == models.Serial.get().value == 7
+    assert (package.latest_version, package.search_author) == ("1.0", "x\nx\nx\nx")
+    assert package.search_text == "demo.pkg\ndemo-pkg\n\n"
+    filled = [table for table in models.TABLES if table is not models.Download]
+    assert [table.select().count() for table in filled] == [1] * len(filled)
 
 
 @pytest.fixture
@@ -229,3 +238,23 @@ def test_an_upgrade_that_broke_off_in_the_middle_is_completed(empty, monkeypatch
     monkeypatch.undo()
     assert database.upgrade_schema() == NAMES
     assert not diff_models(database.database.obj, models.TABLES)
+
+
+def test_the_columns_that_an_upgrade_fills_are_as_the_program_keeps_them(empty):
+    make_schema(NAMES[0])
+    keywords = "Straße,\N{FULLWIDTH LATIN CAPITAL LETTER W}IDE"
+    row = {**FILLED["releases"], "keywords": keywords, "summary": "of 2.0rc1"}
+    versions = ("2.0rc1", "1.10", "1.9", "not a version", "3.0")
+    for number, version in enumerate(versions, 2):
+        insert("releases", {**row, "version": version, "canonical_version": version})
+        file = {**FILLED["files"], "filename": f"{number}.whl", "release_id": number}
+        insert("files", {**file, "yanked": version == "3.0"})
+    database.upgrade_schema()
+    upgraded = models.Package.get()
+    assert upgraded.latest_version == "1.10"
+    assert "strasse,wide" in upgraded.search_text
+    with database.transaction():
+        models.Package.get().touch(8)
+    kept = models.Package.get()
+    for column in ("latest_release_id", "latest_version", "search_text", "search_author"):
+        assert getattr(kept, column) == getattr(upgraded, column)

@@ -17,15 +17,17 @@ from packaging.utils import canonicalize_name
 from extrapypi.errors import NotFound
 from extrapypi.models import NAME, Package
 from extrapypi.pages import REVALIDATE
+from extrapypi.views.filters import FILTERS
 
 QUERY = re.compile(r"[!-~]+")
 TEMPLATES = Path(__file__).parent.parent / "templates"
+STATIC = Path(__file__).parent.parent / "static"
 
 
 @cache
 def environment(reload: bool = False) -> jinja2.Environment:
     """The templates; everything that they print is escaped."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         auto_reload=reload,
@@ -33,6 +35,8 @@ def environment(reload: bool = False) -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    made.filters.update(FILTERS)
+    return made
 
 
 def render(site, template: str, **values: object) -> bytes:

@@ -24,12 +24,29 @@ def download(site, actor, project, filename):
     if filename.endswith(SIDECAR):
         return metadata(site, actor, name, filename.removesuffix(SIDECAR))
     file = find(actor, name, filename)
+    response = sent(site, file)
+    if response.status_code in (200, 206, 302) and is_from_the_start():
+        site.downloads.note(file.id, header("User-Agent"))
+    return response
+
+
+def sent(site, file: ServedFile) -> HTTPResponse:
+    """The answer with the file, or with the place where the storage offers it."""
     url = site.storage.get_url(file.location, header("User-Agent"))
     if url is not None and request.method == "GET":  # which is all that such a URL may be good for
         return HTTPResponse(b"", 302, {"Location": url, "Cache-Control": "no-store"})
     headers = {"Cache-Control": cache_control(site.config.ANONYMOUS_READ)}
     sendfile = site.config.SENDFILE if "extrapypi.proxied" in request.environ else None
     return send_file(file, site.storage, headers, sendfile)
+
+
+def is_from_the_start() -> bool:
+    """Whether the request is for the file from its first byte on, and so counts as a download.
+
+    Installers also read the end of a wheel, for its metadata, and go on where they broke off.
+    """
+    part = header("Range").replace(" ", "")
+    return request.method == "GET" and (not part or part.startswith("bytes=0-"))
 
 
 def metadata(site, actor, name: str, filename: str):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from urllib.parse import quote
 
 import peewee
-from bottle import HTTPResponse
+from bottle import HTTPResponse, static_file
 
 from extrapypi.database import connection, fetch
 from extrapypi.errors import NotFound, StorageError, Unavailable
-from extrapypi.views import root
+from extrapypi.views import STATIC, redirect, root
 
-STATIC = Path(__file__).parent.parent / "static"
+FILES = {path.name for path in STATIC.iterdir() if path.suffix != ".py"}
 PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 def front(site, actor):
     """GET /"""
+    if site.config.DASHBOARD:
+        return redirect("/dashboard/")
     text = f"This is a Python package index (extrapypi).\nInstall from {root()}/simple/\n"
     return HTTPResponse(text, 200, PLAIN)
 
@@ -25,6 +27,14 @@ def icon(site, actor):
     """GET /favicon.ico"""
     headers = {"Content-Type": "image/x-icon", "Cache-Control": "public, max-age=86400"}
     return HTTPResponse((STATIC / "favicon.ico").read_bytes(), 200, headers)
+
+
+def static(site, actor, name):
+    """GET STATIC_URL<name>: the dashboard's own files; each version has a link of its own"""
+    if name not in FILES:
+        raise NotFound(f"There is no file {quote(name)}.")
+    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+    return static_file(name, STATIC, headers={**headers, "X-Content-Type-Options": "nosniff"})
 
 
 def ping(site, actor):

@@ -6,7 +6,7 @@ import json
 
 from bottle import HTTPResponse
 
-from extrapypi import distributions, forms, listing, publishing
+from extrapypi import distributions, forms, listing, publishing, rendering
 from extrapypi.database import give_back
 from extrapypi.errors import InvalidInput, InvalidUpload
 from extrapypi.pages import JSON, TEXT_HTML, Page, content_type
@@ -84,6 +84,9 @@ def upload(site, actor):
         if faults:
             raise InvalidUpload(*faults)
         publishing.add_file(site.storage, actor, distribution, incoming)
+    if site.config.DASHBOARD:
+        name, version = distribution.normalized_name, distribution.canonical_version
+        rendering.after_upload(name, version, site.config.README_IMAGES)
     return HTTPResponse(b"OK\n", 200, {"Content-Type": "text/plain; charset=utf-8"})
 
 

@@ -1,0 +1,87 @@
+"""What a release needs, and which projects on this index need a project."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from peewee import JOIN
+
+from extrapypi.models import Dependency, Package, Release
+
+
+class Requirement(NamedTuple):
+    """One dependency; ``name`` is normalized, ``is_here`` tells whether this index has it."""
+
+    name: str
+    specifier: str
+    is_here: bool
+
+
+class Group(NamedTuple):
+    """Dependencies that count under the same condition."""
+
+    extra: str  # "" when they count without one
+    marker: str  # "" when they always count
+    requirements: list[Requirement]
+
+
+class Dependent(NamedTuple):
+    """A project whose latest release needs another one."""
+
+    name: str
+    normalized_name: str
+    status: str
+    version: str
+    specifier: str
+    marker: str
+
+
+def groups(release: Release) -> list[Group]:
+    """The dependencies of a release: first those without an extra, then by extra and marker."""
+    rows = (
+        Dependency.select(
+            Dependency.extra,
+            Dependency.marker,
+            Dependency.normalized_name,
+            Dependency.specifier,
+            Package.id,
+        )
+        .join(
+            Package,
+            JOIN.LEFT_OUTER,
+            on=(Package.normalized_name == Dependency.normalized_name),
+        )
+        .where(Dependency.release == release)
+    )
+    found: dict[tuple[str, str], list[Requirement]] = {}
+    for extra, marker, name, specifier, package_id in sorted(rows.tuples()):
+        requirement = Requirement(name, specifier, package_id is not None)
+        found.setdefault((extra, without_extra(marker, extra)), []).append(requirement)
+    return [Group(*key, requirements) for key, requirements in sorted(found.items())]
+
+
+def without_extra(marker: str, extra: str) -> str:
+    """The marker without its plain condition on the extra, which the heading says."""
+    condition = f'extra == "{extra}"'
+    if marker == condition:
+        return ""
+    if not extra or " or " in marker:
+        return marker
+    return marker.removesuffix(f" and {condition}").removeprefix(f"{condition} and ")
+
+
+def dependents(package: Package) -> list[Dependent]:
+    """The projects whose latest release needs this one, by name; each requirement of it."""
+    columns = (Package.name, Package.normalized_name, Package.status, Package.latest_version)
+    rows = (
+        Dependency.select(*columns, Dependency.specifier, Dependency.marker)
+        .join(Release)
+        .join(Package)
+        .where(
+            Dependency.normalized_name == package.normalized_name,
+            Package.latest_release_id == Release.id,
+            Package.id != package.id,
+        )
+    )
+    found = (Dependent(*row) for row in rows.tuples())
+    return sorted(found, key=lambda each: (each.normalized_name, each.specifier, each.marker))

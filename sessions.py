@@ -1,0 +1,140 @@
+"""Browsers that are logged in: a random token in a cookie, its digest in the table of sessions.
+
+Nothing that a browser sends is trusted for more than finding the row. Every form inside a session
+carries a keyed digest of it, and every POST has to come from a page of our own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import timedelta
+from http.cookies import CookieError, SimpleCookie
+
+from extrapypi.auth import Actor, secret_digest, source
+from extrapypi.database import fetch, retried, transaction, utcnow
+from extrapypi.errors import Forbidden
+from extrapypi.models import Session, User
+
+COOKIE = "extrapypi_session"
+BROWSERS = {  # what a User-Agent has -> whose it is; Edge calls itself Chrome, too, and all Safari
+    "Edg": "Edge",
+    "OPR/": "Opera",
+    "Firefox/": "Firefox",
+    "Chrom": "Chrome",
+    "Safari/": "Safari",
+}
+SYSTEMS = {
+    "Windows": "Windows",
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Mac OS": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
+}
+LONGEST_COOKIE = 2000  # characters of a value that can be one of ours
+SESSION_SQL = """
+    SELECT s.value, u.id, u.username, u.role, u.is_active, x.id, x.expires_at
+    FROM serial s
+    LEFT JOIN sessions x ON x.token_sha256 = ?
+    LEFT JOIN users u ON u.id = x.user_id"""
+
+
+def actor_of(environ: dict) -> Actor | None:
+    """Who is logged in with the request's cookie, or None."""
+    token = cookie(environ, COOKIE)
+    if not token:
+        return None
+    digest = secret_digest(token)
+    serial, user_id, name, role, is_active, session_id, expires_at = fetch(SESSION_SQL, digest)
+    if not is_active or Session.expires_at.python_value(expires_at) <= utcnow():
+        return None
+    where = source(environ)
+    return Actor(name, role, serial, user_id, session=digest, session_id=session_id, **where)
+
+
+def cookie(environ: dict, name: str) -> str:
+    """The value of a cookie; "" when it is absent, malformed or longer than one of ours."""
+    try:
+        cookies = SimpleCookie(environ.get("HTTP_COOKIE", ""))
+    except CookieError:
+        return ""
+    value = cookies[name].value if name in cookies else ""
+    return value if len(value) <= LONGEST_COOKIE else ""
+
+
+@retried
+def start(user: User, token: str, lifetime: int, environ: dict) -> None:
+    """Logs a browser in that has this token, for so many seconds; forgets what has expired."""
+    where = source(environ)
+    with transaction():
+        Session.delete().where(Session.expires_at <= utcnow()).execute()
+        Session.create(
+            user=user,
+            token_sha256=secret_digest(token),
+            expires_at=utcnow() + timedelta(seconds=lifetime),
+            address=where["address"],
+            browser=where["agent"],
+        )
+
+
+def of_user(user_id: int) -> list[Session]:
+    """The browsers that are logged in with the account, the one seen last first."""
+    live = (Session.user == user_id) & (Session.expires_at > utcnow())
+    return list(Session.select().where(live).order_by(Session.last_seen_at.desc(), Session.id))
+
+
+def rest(actor: Actor, shortest: int) -> tuple[int, bool]:
+    """The seconds that the actor's session has left, and whether its browser was to remember it.
+
+    :param shortest: the lifetime of a session that was not.
+    """
+    own = Session.get_by_id(actor.session_id)
+    left = int((own.expires_at - utcnow()).total_seconds())
+    return max(left, 1), (own.expires_at - own.created_at).total_seconds() > shortest + 60
+
+
+def described(agent: str) -> str:
+    """A browser in plain words, such as "Firefox on Linux"; else its name as it gives it."""
+    browser = next((name for mark, name in BROWSERS.items() if mark in agent), "")
+    system = next((name for mark, name in SYSTEMS.items() if mark in agent), "")
+    if browser and system:
+        return f"{browser} on {system}"
+    return browser or agent.partition(" ")[0] or "An unknown browser"
+
+
+@retried
+def end(actor: Actor, session_ids: list[int]) -> None:
+    """Logs browsers of the actor out; those of others stay as they are."""
+    own = (Session.user == actor.user_id) & Session.id.in_(session_ids)
+    with transaction():
+        Session.delete().where(own).execute()
+
+
+def form_token(actor: Actor, key: str) -> str:
+    """What a form inside the actor's session has to carry."""
+    return hmac.new(key.encode(), b"form " + actor.session.encode(), hashlib.sha256).hexdigest()
+
+
+def check_form_token(actor: Actor, keys: list[str], sent: str) -> None:
+    """Refuses a form that no page of this session has shown, with Forbidden."""
+    good = [form_token(actor, key) for key in keys]
+    if not any(hmac.compare_digest(each.encode(), sent.encode()) for each in good):
+        raise Forbidden("The form is out of date; go back, load the page again and repeat it.")
+
+
+def check_origin(environ: dict) -> None:
+    """Refuses a POST that a page of another site makes a browser send.
+
+    A browser says where the page is from, in Sec-Fetch-Site (over https and on this machine) or in
+    Origin; a program that says nothing is no browser.
+
+    :raises Forbidden: naming the other site.
+    """
+    site = environ.get("HTTP_SEC_FETCH_SITE")
+    origin = environ.get("HTTP_ORIGIN", "")
+    host = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
+    is_own = site in ("same-origin", "none") if site else origin.partition("://")[2] in ("", host)
+    if not is_own or origin == "null":
+        raise Forbidden(f"A form of another site ({(origin or site)[:100]}) is not taken here.")

@@ -1,0 +1,146 @@
+"""What the pages for browsers share: their frame, their forms and the messages between them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from functools import cache, partial
+from urllib.parse import quote, urlsplit
+
+from bottle import HTTPResponse, request
+
+from extrapypi import sessions
+from extrapypi.auth import Actor
+from extrapypi.models import User
+from extrapypi.views import STATIC, prefix, render, root
+
+UNTYPED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+MESSAGE = "extrapypi_message"  # the cookie of the message that the next page shows
+LONGEST_MESSAGE = 1000  # characters
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; img-src 'self' data:"
+)
+HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def page(
+    site, actor: Actor | None, template: str, status: int = 200, **values: object
+) -> HTTPResponse:
+    """A page of the dashboard, with the message that waits for this browser.
+
+    Templates know, besides the values: ``actor`` (None: nobody is logged in), ``url`` and
+    ``static`` (paths as links), ``root`` (this application's URL), ``here`` (the page's path),
+    ``form_token``, ``message`` and ``weak`` (users with a documented password, for admins).
+    """
+    message = sessions.cookie(request.environ, MESSAGE)
+    common = {
+        "actor": actor,
+        "url": url,
+        "static": partial(static, site),
+        "root": root(),
+        "here": request.path,
+        "form_token": sessions.form_token(actor, site.config.secret_keys[0]) if actor else "",
+        "message": opened(site, message),
+        "weak": weak_users() if actor and actor.may("admin") else [],
+    }
+    response = HTTPResponse(render(site, template, **common, **values), status, HEADERS)
+    response.set_header("Content-Security-Policy", policy(site.config.README_IMAGES))
+    if message:
+        response.delete_cookie(MESSAGE, path=prefix() or "/")
+    return response
+
+
+def policy(images: bool) -> str:
+    """The Content-Security-Policy; with ``images``, READMEs may have those of other hosts."""
+    return f"{POLICY} https: http:" if images else POLICY
+
+
+def url(path: str) -> str:
+    """A path of this application, with its query, as a link on a page."""
+    return prefix() + quote(path, safe="/?&=#@:+!~%")
+
+
+def static(site, name: str) -> str:
+    """The link of one of our own files; another version of it has another link."""
+    return f"{url(site.config.STATIC_URL)}{name}?v={digest(name)}"
+
+
+@cache
+def digest(name: str) -> str:
+    """A few characters that change with the content of a file of ours."""
+    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+
+
+def weak_users() -> list[str]:
+    """The names of active users whose password is a documented one."""
+    query = User.select(User.username).where(User.default_password, User.is_active)
+    return [user.username for user in query]
+
+
+def field(name: str) -> str:
+    """A field of the form that was sent, without outer white space; "" when it is absent."""
+    return clean(request.forms.getunicode(name, ""))
+
+
+def asked(name: str) -> str:
+    """A value of the URL's query, without outer white space; "" when it is absent."""
+    return clean(request.query.getunicode(name, ""))
+
+
+def clean(text: str) -> str:
+    """The text without what no form's field has: control characters (PostgreSQL takes no NUL)."""
+    return UNTYPED.sub("", text).strip()
+
+
+def done(site, path: str, message: str = "") -> HTTPResponse:
+    """The answer to a form that was good: the browser gets another page, with a message.
+
+    :param path: of this application, with its query.
+    """
+    location = root().removesuffix(prefix()) + url(path)
+    response = HTTPResponse(b"", 303, {"Location": location, "Cache-Control": "no-store"})
+    if message:
+        set_cookie(response, MESSAGE, sealed(site, message[:LONGEST_MESSAGE]))
+    return response
+
+
+def set_cookie(response: HTTPResponse, name: str, value: str, **options: object) -> None:
+    """Sets a cookie that only this application gets, and no script sees."""
+    secure = request.environ["wsgi.url_scheme"] == "https"
+    place = {"path": prefix() or "/", "httponly": True, "samesite": "lax", "secure": secure}
+    response.set_cookie(name, value, **place, **options)
+
+
+def sealed(site, message: str) -> str:
+    """A message as a cookie's value, which nobody else can make."""
+    text = base64.urlsafe_b64encode(message.encode()).decode()
+    return f"{mac(site.config.secret_keys[0], text)}.{text}"
+
+
+def opened(site, value: str) -> str:
+    """The message in a cookie's value; "" for a value that we have not made."""
+    seal, _, text = value.partition(".")
+    if any(hmac.compare_digest(mac(key, text), seal) for key in site.config.secret_keys):
+        return base64.urlsafe_b64decode(text).decode()
+    return ""
+
+
+def mac(key: str, text: str) -> str:
+    """A keyed digest, in hex."""
+    return hmac.new(key.encode(), b"message " + text.encode(), hashlib.sha256).hexdigest()
+
+
+def safe_next(path: str) -> str:
+    """Where to go after a login: a path of this application; "/dashboard/" for all else."""
+    parts = urlsplit(path)
+    good = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if good and not parts.netloc and not parts.scheme else "/dashboard/"

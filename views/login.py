@@ -1,0 +1,57 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+from bottle import request
+
+from extrapypi import sessions
+from extrapypi.auth import new_session_token
+from extrapypi.errors import NotLoggedIn, TooManyFailures
+from extrapypi.models import User
+from extrapypi.views import prefix
+from extrapypi.views.browser import done, field, page, safe_next, set_cookie
+
+
+def login(site, actor):
+    """GET and POST /dashboard/login"""
+    target = safe_next(request.query.getunicode("next", ""))
+    if request.method == "GET":
+        if actor is not None:
+            return done(site, target)
+        return login_page(site, target)
+    try:
+        user_id = site.authenticator.by_password(
+            field("username"), request.forms.getunicode("password", ""), request.environ
+        ).user_id
+    except (NotLoggedIn, TooManyFailures) as error:
+        return login_page(site, target, error)
+    remember = bool(field("remember"))
+    config, token = site.config, new_session_token()
+    lifetime = config.REMEMBER_LIFETIME if remember else config.SESSION_LIFETIME
+    sessions.start(User.get_by_id(user_id), token, lifetime, request.environ)
+    if actor is not None:
+        sessions.end(actor, [actor.session_id])
+    response = done(site, target)
+    options = {"max_age": lifetime} if remember else {}
+    set_cookie(response, sessions.COOKIE, token, **options)
+    return response
+
+
+def login_page(site, target: str, error: Exception | None = None):
+    """The form; after a failure with what was typed, but for the password."""
+    values = {"username": field("username"), "remember": bool(field("remember"))}
+    status = getattr(error, "status", 200)
+    response = page(site, None, "login/login.html", status, target=target, error=error, **values)
+    if isinstance(error, TooManyFailures):
+        response.set_header("Retry-After", str(error.retry_after))
+    return response
+
+
+def logout(site, actor):
+    """GET and POST /dashboard/logout"""
+    if request.method == "GET":
+        return page(site, actor, "login/logout.html")
+    sessions.end(actor, [actor.session_id])
+    response = done(site, "/dashboard/login", "You are logged out.")
+    response.delete_cookie(sessions.COOKIE, path=prefix() or "/")
+    return response
