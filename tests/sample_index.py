@@ -159,11 +159,6 @@ CHANGES = {  # days ago -> what a service does to which project, by whom, with w
     60: (packages.set_status, "harbour-logging", "ada", ("archived", "The platform logs JSON.")),
     39: (packages.set_maintainer, "tidewater", "ada", ("chiara",)),
     30: (packages.yank, "chart-tiles", "chiara", ("1.4", "Tiles shifted by one; wait for 1.5.")),
-        packages.yank,
-        "chart-tiles",
-        "chiara",
-        ("1.4", "Tiles are shifted by one; wait for 1.5."),
-    ),
     8: (packages.set_status, "free-trial-helper", "ada", ("quarantined", "It sends mails.")),
     3: (packages.yank, "forecast", "bruno", ("3.1", "Wrong sign of the wind; use 3.1.1.")),
 }

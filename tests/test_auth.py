@@ -165,7 +165,7 @@ def test_a_token_as_user_name_is_a_token_and_not_logged(app, log):
 
 def test_the_last_use_of_user_and_token_is_written_in_the_end(app):
     as_user(app, "__token__", token(), REMOTE_ADDR="10.1.2.3").get("/simple/")
-    app.site.authenticator.last_seen.flush()
+    app.site.writer.flush()
     assert Token.get().last_used_from == "10.1.2.3"
     assert Token.get().last_used_at is not None
     assert User.named("developer").last_login_at is not None
