@@ -258,7 +258,8 @@ def explained(error: Exception) -> str:
     if isinstance(error, OverflowError):
         return f"A number is too large: {error}."
     if isinstance(error, UnicodeEncodeError):
-        return f"{error.object!r} is not text in UTF-8."
+        # Of the whole, which may be a statement with all its values, nothing else is shown.
+        return f"{error.object[error.start : error.end]!r} is not text in UTF-8."
     if isinstance(error.__cause__, peewee.PeeweeException):  # which our own error keeps to itself
         return f"{error} {first_line(error.__cause__)}."
     return str(error)

@@ -278,7 +278,8 @@ def networks(value: Any) -> bool | list:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown."""
+    """The URL as it may be shown: passwords before the host or in parameters become stars."""
+    url = re.sub(r"([?&][^=&]*passw(?:or)?d=)[^&]*", r"\1***", url)
     return re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
 
 

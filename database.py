@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlsplit
 
 import peewee
 from playhouse import db_url, migrations
@@ -28,7 +29,10 @@ from extrapypi.errors import BrokenOff, ConfigError, SchemaError, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT = 30  # seconds that a writer waits for another, or a thread for a connection
+LOCK_TIMEOUT = 60  # seconds that a process waits for one that changes tables on MySQL
 MAX_CONNECTIONS = 32  # per process, to a database server
+# Locks of MySQL are the server's; a name has at most 64 characters, as that of a database may have.
+MYSQL_LOCK = "CONCAT_WS('.', 'extrapypi', SHA1(DATABASE()))"
 DUPLICATE_KEY_NAME = 1061  # MySQL's error when an index is there
 BROKEN = (peewee.OperationalError, peewee.InterfaceError)  # by the server or the way to it
 
@@ -137,10 +141,19 @@ def database_at(url: str) -> peewee.Database:
     scheme = url.partition("://")[0]
     try:
         return {"sqlite": sqlite, "postgresql": postgresql, "mysql": mysql}[scheme](url)
-    except (ValueError, peewee.ImproperlyConfigured):
+    # The drivers say in all these ways that they do not take a parameter.
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+        OSError,
+        peewee.PeeweeException,
+    ):
         raise ConfigError(
             f"DATABASE_URL {without_password(url)!r} cannot be used; it is scheme://user:password@"
-            "host:port/name, in which : / # ? @ of the password are percent-encoded."
+            "host:port/name, in which : / # ? @ of the password are percent-encoded, and behind a "
+            "? there may be parameters that the driver takes."
         ) from None
 
 
@@ -165,7 +178,14 @@ def mysql(url: str) -> peewee.Database:
     """MySQL or MariaDB through PyMySQL."""
     require("pymysql", "mysql")
     settings = {"charset": "utf8mb4", "init_command": "SET time_zone = '+00:00'", **parsed(url)}
-    return MySQL(**settings, **pooling())
+    made = MySQL(**settings, **pooling())
+    import pymysql
+
+    # It looks at all parameters, and does not connect.
+    pymysql.connect(
+        database=made.database, autocommit=True, defer_connect=True, **made.connect_params
+    )
+    return made
 
 
 def require(driver: str, extra: str) -> None:
@@ -179,6 +199,9 @@ def require(driver: str, extra: str) -> None:
 def parsed(url: str) -> dict[str, Any]:
     """The arguments of a connection, from a URL with percent-encoded user and password."""
     arguments = db_url.parse(url, unquote_password=True, unquote_user=True)
+    # Of the parameters behind the ? peewee makes numbers and truths, also of what is a text.
+    texts = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    arguments |= {name: text for name, text in texts if name in ("user", "password", "passwd")}
     if "passwd" in arguments:  # deprecated by PyMySQL
         arguments["password"] = arguments.pop("passwd")
     return arguments
@@ -368,20 +391,27 @@ def refuse_2018() -> None:
 
 @contextmanager
 def migrating() -> Iterator[None]:
-    """Holds the lock under which only one process changes the schema."""
+    """Holds the lock under which only one process changes the schema.
+
+    :raises Unavailable: on MySQL, when another one holds it for very long; the others wait.
+    """
     if isinstance(database.obj, peewee.SqliteDatabase):
         with database.atomic("EXCLUSIVE"):
             yield
         return
     take, give = {
         PostgreSQL: (
-            "SELECT pg_advisory_lock(736)",
+            "SELECT 1 FROM pg_advisory_lock(736)",
             "SELECT pg_advisory_unlock(736)",
         ),
-        MySQL: ("SELECT GET_LOCK('extrapypi', 60)", "SELECT RELEASE_LOCK('extrapypi')"),
+        MySQL: (
+            f"SELECT GET_LOCK({MYSQL_LOCK}, {LOCK_TIMEOUT})",
+            f"SELECT RELEASE_LOCK({MYSQL_LOCK})",
+        ),
     }[type(database.obj)]
     with database.connection_context():
-        database.execute_sql(take)
+        if fetch(take) != (1,):
+            raise Unavailable("Another process changes the tables; try again.")
         try:
             yield
         finally:

@@ -33,6 +33,8 @@ ACTIONS = {  # action -> what its line tells
     "delete user": "deleted the user {detail}",
     "create token": "created the token {detail}",
     "revoke token": "revoked the token {detail}",
+    "repair": "mended {what} in the storage",
+    "set aside": "moved what belongs to nothing out of the way: {detail}",
 }
 
 

@@ -32,7 +32,8 @@ ACCEPT = (  # as pip sends it
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, "
     "text/html; q=0.01"
 )
-MAX_PAGE = 100 * 10**6  # bytes; the list of all projects of pypi.org has about a third
+MAX_LIST = 100 * 10**6  # bytes; the list of all projects of pypi.org has about a third
+MAX_PAGE = 20 * 10**6  # bytes, of a project
 CHUNK = 2**18  # bytes of a step
 MAX_REDIRECTS = 5
 TRIES = 3  # for a body that breaks off
@@ -95,20 +96,20 @@ class OtherIndex:
 
         :raises InvalidInput: for what is no page of an index; see also :meth:`get`.
         """
-        return otherpages.projects(self.page(self.url))
+        return otherpages.projects(self.page(self.url, MAX_LIST))
 
     def project(self, name: str) -> ProjectPage:
         """The files and the status of a project; raises as :meth:`projects`."""
-        return otherpages.project(self.page(urljoin(self.url, quote(name) + "/")))
+        return otherpages.project(self.page(urljoin(self.url, quote(name) + "/"), MAX_PAGE))
 
     @again
-    def page(self, url: str) -> Page:
-        """A page of the index, redirects followed; raises as :meth:`get`."""
+    def page(self, url: str, limit: int) -> Page:
+        """A page of the index, redirects followed; raises as :meth:`get` and :func:`chunks`."""
         headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
         url, response = self.get(url, headers)
         body = io.BytesIO()
         with closing(response):
-            for chunk in chunks(response, f"The page {bare(url)}", MAX_PAGE):
+            for chunk in chunks(response, f"The page {bare(url)}", limit):
                 body.write(chunk)
         return Page(url, response.headers.get("Content-Type", ""), body.getvalue())
 

@@ -7,10 +7,11 @@ enough to the latter. What is no link to a project or a file is passed over, as 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.message import Message
@@ -22,7 +23,7 @@ from urllib.parse import parse_qsl, unquote, urldefrag, urlsplit
 from packaging.utils import canonicalize_name
 
 from extrapypi.auth import UNPRINTABLE
-from extrapypi.errors import InvalidInput
+from extrapypi.errors import InvalidInput, TooLarge
 from extrapypi.models import NAME, STATUSES
 from extrapypi.weburls import bare, web_url
 
@@ -34,8 +35,18 @@ ATTRIBUTE = re.compile(  # or the end of the tag
     r"""[\s/]*(?:(?P<end>>)|(?P<name>[^\s/>][^\s/>=]*)"""
     r"""(?:\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s>]*)))?)"""
 )
+READ = frozenset({"href", "data-yanked", "name", "content"})  # attributes
+STATUS, REASON = "pypi:project-status", "pypi:project-status-reason"
+LONG_NUMBER = re.compile(r"&#[0-9]{9}")  # of no character; Python refuses one of 4301 digits
+ENCODINGS = frozenset(  # as codecs calls them; of the others some take quadratic time
+    ["utf-8", "ascii", "iso8859-1", "utf-16", "utf-16-le", "utf-16-be"]
+    + [f"cp{number}" for number in range(1250, 1259)]
+)
 DIGESTS = frozenset(name for name in hashlib.algorithms_guaranteed if "shake" not in name)
 MAX_REASON = 2_000  # characters
+MAX_PROJECTS = 1_000_000  # of an index; pypi.org has about 700,000
+MAX_FILES = 100_000  # of a project
+MAX_VALUES = 5_000_000  # of JSON; each takes up to 100 bytes of memory or so
 
 
 class Page(NamedTuple):
@@ -67,9 +78,10 @@ class Page(NamedTuple):
     def text(self) -> str:
         """The body; what its encoding does not have becomes a mark."""
         try:
-            return self.body.decode(self.header.get_content_charset("utf-8"), "replace")
-        except (LookupError, ValueError):  # of encodings that do not exist or are none of text
-            return self.body.decode("utf-8", "replace")
+            encoding = codecs.lookup(self.header.get_content_charset("utf-8")).name
+        except (LookupError, ValueError):  # there is none of this name
+            encoding = "utf-8"
+        return self.body.decode(encoding if encoding in ENCODINGS else "utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -96,38 +108,57 @@ def projects(page: Page) -> list[str]:
     """The names of all projects, as the URLs of their pages have them.
 
     :raises InvalidInput: for what is no page of an index.
+    :raises TooLarge: for more than are taken.
     """
     if page.is_json:
         found = entries(page, document(page), "projects", "name")
-        names = [canonicalize_name(entry["name"]) for entry in found]
+        names = (canonicalize_name(entry["name"]) for entry in found)
     else:
-        names = [first_part(page.url, url) for url, _ in Anchors(page).links]
-    return list(dict.fromkeys(name for name in names if NAME.match(name)))
+        names = (first_part(page.url, url) for url, _ in Anchors(page))
+    return distinct(page, ((name, name) for name in names if NAME.match(name)), MAX_PROJECTS)
 
 
 def project(page: Page) -> ProjectPage:
     """The files and the status of a project.
 
     :raises InvalidInput: for what is no page of an index.
+    :raises TooLarge: for more files than are taken.
     """
     if page.is_json:
         found = document(page)
         listed = entries(page, found, "files", "filename", "url")
-        links = [json_link(page.url, entry) for entry in listed]
+        files = links(page, (json_link(page.url, entry) for entry in listed))
         marks = found.get("project-status")
         marks = marks if isinstance(marks, dict) else {}
         status, reason = marks.get("status"), marks.get("reason")
     else:
         anchors = Anchors(page)
-        links = [html_link(url, attributes) for url, attributes in anchors.links]
-        status = anchors.meta.get("pypi:project-status")
-        reason = anchors.meta.get("pypi:project-status-reason")
+        files = links(page, (html_link(url, attributes) for url, attributes in anchors))
+        status, reason = anchors.meta.get(STATUS), anchors.meta.get(REASON)
     status = status if status in STATUSES else "active"  # clients need not know other words
-    return ProjectPage([link for link in links if link], status, plain(reason))
+    return ProjectPage(files, status, plain(reason))
+
+
+def links(page: Page, found: Iterable[Link | None]) -> list[Link]:
+    """The files, each once."""
+    keyed = (((link.filename, link.url), link) for link in found if link)
+    return distinct(page, keyed, MAX_FILES)
+
+
+def distinct(page: Page, found: Iterable[tuple[Hashable, Any]], most: int) -> list[Any]:
+    """Of all with the same key the first; TooLarge when there are more than so many keys."""
+    kept: dict[Hashable, Any] = {}
+    for key, value in found:
+        kept.setdefault(key, value)
+        if len(kept) > most:
+            raise TooLarge(f"{bare(page.url)} lists more than {most} entries, the most taken.")
+    return list(kept.values())
 
 
 def document(page: Page) -> dict[str, Any]:
-    """The JSON object of a page; InvalidInput when it is none."""
+    """The JSON object of a page; InvalidInput when it is none, TooLarge for too many values."""
+    if sum(map(page.body.count, (b"{", b"[", b","))) > MAX_VALUES:
+        raise TooLarge(f"{bare(page.url)} has more than {MAX_VALUES} values, the most taken.")
     try:
         found = json.loads(page.body)
     except (ValueError, RecursionError):
@@ -173,24 +204,29 @@ def html_link(url: str, attributes: dict[str, str]) -> Link:
 
 
 class Anchors:
-    """The links of an HTML page, (URL, attributes) each, and its meta elements by name."""
+    """The links of an HTML page, (URL, attributes) each; then ``meta`` has what it says of itself.
+
+    They are not kept: a page may have millions.
+    """
 
     def __init__(self, page: Page) -> None:
-        base, is_first = page.url, True
-        self.links: list[tuple[str, dict[str, str]]] = []
-        self.meta: dict[str, str] = {}
-        for tag, attributes in tags(page.text):
+        self.page = page
+        self.meta: dict[str, str] = {}  # name -> content, of those that matter
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, str]]]:
+        base, is_first = self.page.url, True
+        for tag, attributes in tags(self.page.text):
             url = web_url(base, attributes["href"]) if "href" in attributes else None
-            if tag == "meta":
-                self.meta[attributes.get("name", "")] = attributes.get("content", "")
+            if tag == "meta" and attributes.get("name") in (STATUS, REASON):
+                self.meta[attributes["name"]] = attributes.get("content", "")
             elif tag == "base" and url and is_first:
                 base, is_first = url, False  # the others do not count
             elif tag == "a" and url:
-                self.links.append((url, attributes))
+                yield url, attributes
 
 
 def tags(text: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The start tags that matter, with their attributes; not those in comments.
+    """The start tags that matter, with their attributes that do; not those in comments.
 
     Not by html.parser: in Pythons that are still about, 100 KB from a hostile index can keep that
     busy for minutes (CVE-2025-6069). Here no character is looked at more than a few times.
@@ -206,9 +242,10 @@ def tags(text: str) -> Iterator[tuple[str, dict[str, str]]]:
             continue
         attributes: dict[str, str] = {}
         while (part := ATTRIBUTE.match(text, at)) and not part["end"]:
-            value = part["double"] or part["single"] or part["bare"] or ""
-            attributes.setdefault(part["name"].lower(), unescape(value))
-            at = part.end()
+            at, name = part.end(), part["name"].lower()
+            if name in READ and name not in attributes:
+                value = part["double"] or part["single"] or part["bare"] or ""
+                attributes[name] = value if LONG_NUMBER.search(value) else unescape(value)
         if part is None:  # the page ends within the tag
             return
         at = part.end()

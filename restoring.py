@@ -266,7 +266,11 @@ def value_of(value: Any, kind: str) -> Any:
 
     :raises InvalidInput: for what is not of the column's kind.
     """
+    types = {"text": str, "time": str, "integer": int, "boolean": bool}
     try:
+        if value is not None and kind != "json" and type(value) is not types[kind]:
+            raise TypeError
         return value if value is None or kind not in READ else READ[kind](value)
-    except (TypeError, ValueError):
-        raise InvalidInput(f"The backup has {value!r} where a {kind} should be.") from None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        shown = repr(value)[:100]
+        raise InvalidInput(f"The backup has {shown} where a {kind} should be.") from None

@@ -37,9 +37,10 @@ log = logging.getLogger("extrapypi")
 
 RECEIVE = 256 * 1024  # bytes read from a socket at once; waitress's own 8 KiB is slow for files
 SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
-# Bytes of an answer that wait on the disk for a slow client; only with more does he hold a thread.
-# Files on a local disk are never copied there.
-UNSENT = 1024**3
+# Bytes of an answer that wait on the disk for a slow client; only while more are to come does he
+# hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
+# never copied there.
+UNSENT = 64 * 1024**2
 RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 CONNECTIONS = 500  # at once; uv alone opens 80
 BACKLOG = 1024  # connections that wait to be accepted

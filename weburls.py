@@ -19,9 +19,11 @@ def index_parts(url: str) -> SplitResult:
     """The parts of the URL of an index; InvalidInput when it is none."""
     with suppress(ValueError):
         parts = urlsplit(url.strip())
-        if parts.scheme in PORTS and parts.hostname and parts.port != 0:
+        # An @ behind the host may be the real one, and all before it end in a password.
+        is_clear = "@" not in parts.path + parts.query + parts.fragment
+        if parts.scheme in PORTS and parts.hostname and parts.port != 0 and is_clear:
             return parts
-    shown_url = re.sub(r"^(\w+://)?.*@", r"\1", url)
+    shown_url = re.sub(r"^(\w+://)?.*@", r"\1", url, flags=re.DOTALL)
     raise InvalidInput(
         f"{shown_url!r} is no URL of an index; it is "
         "https://user:password@host/simple/, in which : / # ? @ of the password are "

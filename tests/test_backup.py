@@ -30,7 +30,7 @@ from extrapypi.commandline import main
 from extrapypi.errors import InvalidInput, SchemaError, Unavailable
 from extrapypi.mending import repair
 from extrapypi.models import Download, Failure, File, Package, Serial, Session, User
-from extrapypi.restoring import restore
+from extrapypi.restoring import restore, value_of
 from extrapypi.storage import LocalStorage, get_store
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -569,6 +569,7 @@ def change_row(folder: Path, old: str, new: str) -> None:
         (lambda folder: change_row(folder, '"size": ', '"size": "x", "y": '), "is no row of files"),
         (lambda folder: change_row(folder, "{", "["), "is no row of files"),
         (lambda folder: change_row(folder, '"upload_time": "2', '"upload_time": "x'), "a time"),
+        (lambda folder: change_row(folder, '"yanked": false', '"yanked": {}'), "a boolean"),
     ],
 )
 def test_a_damaged_backup_is_refused_and_the_server_stays_empty(backed_up, tmp_path, damage, words):
@@ -578,6 +579,23 @@ def test_a_damaged_backup_is_refused_and_the_server_stays_empty(backed_up, tmp_p
     if not database.no_file():
         assert [table for table in models.TABLES if table.select().exists()] == [Serial]
         assert Serial.get().value == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        *((value, "text") for value in (1, 1.0, True, [], {"a": 1})),
+        *((value, "integer") for value in ("1", 1.0, True, [])),
+        *((value, "boolean") for value in (0, "true", {})),
+        *((value, "time") for value in (0, "now", [], "0001-01-01T00:00:00+14:00")),
+        ("x", "unheard-of"),
+        ("x", ["text"]),
+    ],
+)
+def test_a_value_of_another_kind_than_its_column_is_refused_in_a_sentence(value, kind):
+    with pytest.raises(InvalidInput, match=r"^The backup has .* where a .* should be\.$"):
+        value_of(value, kind)
+    assert value_of(None, "text") is None
 
 
 def test_rows_that_the_database_refuses_leave_it_empty_until_it_takes_them(backed_up, tmp_path):

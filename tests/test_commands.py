@@ -136,6 +136,26 @@ def test_a_database_that_cannot_be_used_is_one_sentence(run, tmp_path, url, word
     assert (tmp_path / "config.py").read_text().startswith("BASE_DIR")
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "foo=2",
+        "charset=nope",
+        "autocommit=1",
+        "timeout=5",
+        "compress=1",
+        "ssl=x",
+        "ssl_ca=/no/file",
+    ],
+)
+def test_a_parameter_that_the_driver_does_not_take_is_one_sentence(run, tmp_path, parameter):
+    url = f"mysql://root:secret@127.0.0.1:1/x?{parameter}"
+    (tmp_path / "config.py").write_text(f"BASE_DIR = {str(tmp_path)!r}\nDATABASE_URL = {url!r}")
+    said = run("list-users", status=1)
+    assert "parameters that the driver takes" in said
+    assert "secret" not in said
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(run, tmp_path):
     (tmp_path / "config.py").write_text("BASE_DIR = '/proc/nothing'")
     for words in (["init"], ["db", "upgrade"]):
@@ -237,8 +257,12 @@ def test_files_are_imported_yanked_marked_checked_and_deleted(ready, tmp_path, m
 
 
 def test_an_argument_that_is_no_text_is_one_sentence(ready):
-    assert "is not text in UTF-8" in ready("yank", "\udcff", "1.0", status=1)
-    assert "is not text in UTF-8" in ready("set-password", "\udcff", "good enough", status=1)
+    for words in (
+        ["yank", "demo\udcff\udcfe", "1.0"],
+        ["set-password", "demo\udcff\udcfe", "secret"],
+    ):
+        said = ready(*words, status=1)
+        assert said == "extrapypi: '\\udcff\\udcfe' is not text in UTF-8.\n"
 
 
 def test_an_import_with_bad_files_says_so_and_ends_with_1(ready, tmp_path):

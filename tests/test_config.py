@@ -113,6 +113,23 @@ def test_a_password_in_a_bad_url_is_not_shown(written):
     assert "word" not in str(caught.value).replace("password", "")
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "postgresql://h/x?user=u&password=a@b/c#d&port=1",
+            "postgresql://h/x?user=u&password=***&port=1",
+        ),
+        ("postgresql://h:1/x?sslpassword=ab", "postgresql://h:1/x?sslpassword=***"),
+        ("mysql://u:a@h/x?passwd=b", "mysql://u:***@h/x?passwd=***"),
+        ("mysql://u:p@h/x?ssl_key_password=", "mysql://u:***@h/x?ssl_key_password=***"),
+        ("sqlite:////var/x.db", "sqlite:////var/x.db"),
+    ],
+)
+def test_a_url_is_shown_with_stars_for_its_passwords(url, shown):
+    assert config.without_password(url) == shown
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nothing\.py cannot be read"):
         config.load(tmp_path / "nothing.py")

@@ -134,6 +134,17 @@ def test_accounts_come_over_as_they_were(app, old_url):
     assert Journal.select().where(Journal.detail == "anna: developer").count() == 1
 
 
+@pytest.mark.parametrize("password_hash", ["!", "", "$2b$31$" + "x" * 53, "é"])
+@pytest.mark.parametrize("role", ["admin", "installer"])
+def test_a_hash_that_2018_did_not_make_is_not_even_checked(tables, log, password_hash, role):
+    fields = {"username": "x", "email": "x@x.org", "is_active": True, "role": role}
+    user = from2018.OldUser(password_hash=password_hash, **fields)
+    done = from2018.take_accounts(COMMAND_LINE, [user])
+    assert done.bad == [
+        ("the account x", "The hash of its password is none that extrapypi 0.4 made.")
+    ]
+
+
 def test_what_is_here_stays_and_what_breaks_a_rule_is_told(app, old_url):
     done, _ = taken(old_url)
     assert User.named("Developer").email == "developer@example.org"
@@ -260,6 +271,7 @@ def test_a_database_of_something_else_is_refused(app, settings):
         ("postgresql://anna:secret@127.0.0.1:1/x", Unavailable, "cannot be read"),
         ("mysql+pymysql://anna:secret@127.0.0.1:1/x", Unavailable, "cannot be read"),
         ("oracle://anna:secret@h/x", ConfigError, "is not understood"),
+        ("mysql://anna:secret@h/x?charset=nope", ConfigError, "cannot be used"),
         ("nonsense", ConfigError, "is not understood"),
     ],
 )

@@ -138,6 +138,10 @@ def test_another_host_that_asks_for_credentials_is_named(index, other, elsewhere
         "anna:secret@host.example",
         "http://",
         "http://anna:sec/ret@host.example:port/",
+        "http://anna:12/ret@host.example/simple/",
+        "http://anna:12?ret@host.example/simple/",
+        "http://anna:12#ret@host.example/simple/",
+        "http://anna:se\nc/ret@host.example/simple/",
         "http://anna:secret@[::1/",
         "http://anna:secret@host.example:99999/",
         "/simple/",
@@ -239,10 +243,14 @@ def endless(write) -> None:
     ],
 )
 def test_a_page_has_its_limit(index, other, answer, monkeypatch):
-    monkeypatch.setattr(otherindex, "MAX_PAGE", LIMIT)
+    monkeypatch.setattr(otherindex, "MAX_LIST", LIMIT)
+    monkeypatch.setattr(otherindex, "MAX_PAGE", LIMIT - 1)
     other.answer("/simple/", answer)
     with pytest.raises(TooLarge, match=f"The page {other.url}/simple/ is larger than {LIMIT}"):
         index.projects()
+    other.answer("/simple/demo-pkg/", answer)
+    with pytest.raises(TooLarge, match=f"simple/demo-pkg/ is larger than {LIMIT - 1} bytes"):
+        index.project("demo-pkg")
 
 
 @pytest.mark.parametrize(

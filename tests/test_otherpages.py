@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from extrapypi import otherpages, weburls
-from extrapypi.errors import InvalidInput
+from extrapypi.errors import InvalidInput, TooLarge
 from extrapypi.otherpages import JSON, Link, Page
 
 ROOT = "https://host.example/simple/"
@@ -110,6 +110,43 @@ def test_a_page_that_is_to_keep_the_reader_busy_is_read_to_its_end(tag):
     assert len(links(tag * 100_000)) < 2  # html.parser would be at it for hours
 
 
+def test_a_reference_to_a_character_that_is_none_stays_as_it_is():
+    number = "1" * 5000
+    (link,) = links(f'<a href="{WHEEL}" data-yanked="&#{number};&#65;">x</a>')
+    assert link.yanked == f"&#{number};&#65;"[: otherpages.MAX_REASON]
+    assert otherpages.projects(html(f'<a href="&#{number};">x</a>')) == []
+
+
+def test_a_file_that_is_listed_twice_is_one_and_the_first_counts():
+    assert [link.hashes for link in links(f'<a href="{WHEEL}#md5=1"><a href="{WHEEL}">')] == [
+        {"md5": "1"}
+    ]
+    files = [{"filename": WHEEL, "url": WHEEL, "yanked": yanked} for yanked in ("first", "second")]
+    assert [link.yanked for link in otherpages.project(as_json({"files": files})).files] == [
+        "first"
+    ]
+
+
+@pytest.mark.parametrize("name", ["MAX_FILES", "MAX_PROJECTS"])
+def test_only_so_many_files_and_projects_are_taken(monkeypatch, name):
+    monkeypatch.setattr(otherpages, name, 2)
+    read = {"MAX_FILES": otherpages.project, "MAX_PROJECTS": otherpages.projects}[name]
+    entries = [{"filename": text, "url": text, "name": text} for text in ("a", "b", "c")]
+    anchors = "".join(f'<a href="{text}">' for text in ("a", "b", "c", "a"))
+    read(html(anchors.replace("c", "b")))
+    read(as_json({"files": entries[:2] * 2, "projects": entries[:2] * 2}))
+    for page in (html(anchors), as_json({"files": entries, "projects": entries})):
+        with pytest.raises(TooLarge, match=r"simple/ lists more than 2 entries"):
+            read(page)
+
+
+@pytest.mark.parametrize("part", [b"[]", b"{}", b"1"])
+def test_json_of_too_many_values_is_not_even_parsed(part):
+    body = b'{"files": [' + part + (b"," + part) * otherpages.MAX_VALUES + b"]}"
+    with pytest.raises(TooLarge, match="more than 5000000 values"):
+        otherpages.project(Page(ROOT, JSON, body))
+
+
 def test_file_names_are_percent_decoded():
     (link,) = links('<a href="a/demo-1.0%2Bcu1.tar.gz">x</a>')
     assert link.filename == "demo-1.0+cu1.tar.gz"
@@ -204,6 +241,23 @@ def test_a_status_that_is_none_is_active(status):
 def test_a_page_of_any_encoding_is_read(encoding):
     page = html(f'<a href="{WHEEL}">\xe9</a>', content_type=f"text/html; charset={encoding}")
     assert [link.filename for link in otherpages.project(page).files] == [WHEEL]
+
+
+@pytest.mark.parametrize(
+    ("charset", "expected"),
+    [
+        ("ISO-8859-1", "\xe9"),
+        ("windows-1251", "\u0439"),
+        ("UTF-16LE", "\u41e9"),
+        ("utf8", "\ufffdA"),
+        ("punycode", "\ufffdA"),  # a MB of it takes minutes
+        ("utf-7", "\ufffdA"),
+        ("cp037", "\ufffdA"),
+    ],
+)
+def test_the_encodings_of_pages_are_a_few_and_all_else_is_utf_8(charset, expected):
+    text = Page(ROOT, f"text/html; charset={charset}", b"\xe9A").text
+    assert text.startswith(expected)
 
 
 @pytest.mark.parametrize(

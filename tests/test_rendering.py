@@ -379,13 +379,14 @@ def test_many_readers_of_one_release_start_few_processes(as_role, monkeypatch):
 
 
 def test_imports_leave_it_to_the_first_view(app, as_role, monkeypatch, tmp_path):
-    from extrapypi import transfer
+    from extrapypi import importing
     from extrapypi.starting import COMMAND_LINE
 
     done = renderings(monkeypatch)
     name, body = wheel_bytes(description="Hello\n")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / name).write_bytes(body)
-    transfer.import_folders(app.site.storage, COMMAND_LINE, [tmp_path / "old"])
+    summary = importing.Summary()
+    importing.import_folders(app.site.storage, COMMAND_LINE, [tmp_path / "old"], summary)
     assert (done, Release.get().rendered) == ([], None)
     assert rendering.shown(Release.get())[0] == "<p>Hello</p>\n"

@@ -170,6 +170,30 @@ def test_an_upload_whose_transaction_breaks_off_is_stored_once(app, as_role):
     assert counts() == {"Package": 1, "Release": 1, "File": 1, "UsedFilename": 1, "Dependency": 0}
 
 
+@pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
+def test_only_who_changes_the_same_tables_is_waited_for_and_not_for_ever(
+    settings, tables, monkeypatch
+):
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0)
+    told: list = []
+
+    def upgrade(number: int) -> None:
+        try:
+            told.append(database.upgrade_schema())
+        except Unavailable as error:
+            told.append(str(error))
+
+    elsewhere = database.database_at(f"{settings['DATABASE_URL'].rpartition('/')[0]}/mysql")
+    with elsewhere.connection_context():
+        for name in ("'extrapypi'", database.MYSQL_LOCK):
+            elsewhere.execute_sql(f"SELECT GET_LOCK({name}, 0)")
+        at_once(1, upgrade)
+    elsewhere.close_idle()
+    with database.migrating():
+        at_once(1, upgrade)
+    assert told == [[], "Another process changes the tables; try again."]
+
+
 @pytest.fixture
 def way(settings):
     """The way to the database server, which the test can cut."""
