@@ -31,9 +31,13 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT = 30  # seconds that a writer waits for another, or a thread for a connection
 LOCK_TIMEOUT = 60  # seconds that a process waits for one that changes tables on MySQL
 MAX_CONNECTIONS = 32  # per process, to a database server
-# Locks of MySQL are the server's; a name has at most 64 characters, as that of a database may have.
+# MySQL's locks belong to no database, so the name has to tell of it, in at most 64 characters.
 MYSQL_LOCK = "CONCAT_WS('.', 'extrapypi', SHA1(DATABASE()))"
 DUPLICATE_KEY_NAME = 1061  # MySQL's error when an index is there
+REFUSALS = (  # in which peewee and the drivers say that they do not take a parameter
+    *(ValueError, TypeError, AttributeError, LookupError, NotImplementedError, OSError),
+    peewee.PeeweeException,
+)
 BROKEN = (peewee.OperationalError, peewee.InterfaceError)  # by the server or the way to it
 
 database = peewee.DatabaseProxy()
@@ -141,15 +145,7 @@ def database_at(url: str) -> peewee.Database:
     scheme = url.partition("://")[0]
     try:
         return {"sqlite": sqlite, "postgresql": postgresql, "mysql": mysql}[scheme](url)
-    # The drivers say in all these ways that they do not take a parameter.
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-        NotImplementedError,
-        OSError,
-        peewee.PeeweeException,
-    ):
+    except REFUSALS:
         raise ConfigError(
             f"DATABASE_URL {without_password(url)!r} cannot be used; it is scheme://user:password@"
             "host:port/name, in which : / # ? @ of the password are percent-encoded, and behind a "
@@ -177,14 +173,12 @@ def postgresql(url: str) -> peewee.Database:
 def mysql(url: str) -> peewee.Database:
     """MySQL or MariaDB through PyMySQL."""
     require("pymysql", "mysql")
-    settings = {"charset": "utf8mb4", "init_command": "SET time_zone = '+00:00'", **parsed(url)}
-    made = MySQL(**settings, **pooling())
     import pymysql
 
-    # It looks at all parameters, and does not connect.
-    pymysql.connect(
-        database=made.database, autocommit=True, defer_connect=True, **made.connect_params
-    )
+    settings = {"charset": "utf8mb4", "init_command": "SET time_zone = '+00:00'", **parsed(url)}
+    made = MySQL(**settings, **pooling())
+    arguments = {"database": made.database, "autocommit": True, **made.connect_params}
+    pymysql.connect(**arguments, defer_connect=True)  # refuses now what it would refuse later
     return made
 
 

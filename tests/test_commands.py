@@ -141,7 +141,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence(run, tmp_path, url, word
     [
         "foo=2",
         "charset=nope",
-        "autocommit=1",
+        "defer_connect=1",
         "timeout=5",
         "compress=1",
         "ssl=x",
@@ -259,7 +259,7 @@ def test_files_are_imported_yanked_marked_checked_and_deleted(ready, tmp_path, m
 def test_an_argument_that_is_no_text_is_one_sentence(ready):
     for words in (
         ["yank", "demo\udcff\udcfe", "1.0"],
-        ["set-password", "demo\udcff\udcfe", "secret"],
+        ["set-password", "demo\udcff\udcfe", "good enough"],
     ):
         said = ready(*words, status=1)
         assert said == "extrapypi: '\\udcff\\udcfe' is not text in UTF-8.\n"

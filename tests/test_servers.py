@@ -194,6 +194,13 @@ def test_only_who_changes_the_same_tables_is_waited_for_and_not_for_ever(
     assert told == [[], "Another process changes the tables; try again."]
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_a_password_of_digits_behind_the_question_mark_stays_a_text(scheme):
+    made = database.database_at(f"{scheme}://h/x?user=1.0&password=007&connect_timeout=5")
+    expected = {"user": "1.0", "password": "007", "connect_timeout": 5}
+    assert expected.items() <= made.connect_params.items()
+
+
 @pytest.fixture
 def way(settings):
     """The way to the database server, which the test can cut."""

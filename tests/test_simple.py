@@ -347,9 +347,13 @@ def test_hatch_finds_published_files_below_the_upload_url(demo):
 
 def test_the_upload_url_shows_people_what_to_do(demo):
     assert "twine upload --repository-url http://localhost:80/legacy/" in demo.get("/legacy/").text
-    for printed in ("/legacy/demo_pkg/1.0/", "/legacy/demo_pkg", "/project/demo_pkg/"):
-        answer = demo.get(printed, status=302)  # what hatch and flit print after publishing
-        assert answer.headers["Location"].endswith("/simple/demo-pkg/")
+    for printed, version in (
+        ("/legacy/demo_pkg/1.0/", "1.0/"),  # what hatch and flit print after publishing
+        ("/legacy/demo_pkg", ""),
+        ("/project/demo_pkg/", ""),
+    ):
+        location = demo.get(printed, status=302).headers["Location"]
+        assert location.endswith(f"/dashboard/packages/demo-pkg/{version}")
 
 
 def test_a_post_to_a_project_page_is_405_and_says_what_is_allowed(demo):

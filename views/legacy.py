@@ -15,4 +15,7 @@ def help_page(site, actor):
 
 def project(site, actor, project, version=None):
     """GET /legacy/<project>/, /legacy/<project>/<version>/ and (flit) /project/<project>/"""
-    return redirect(f"/simple/{normalized(project)}/")
+    name = normalized(project)
+    if not site.config.DASHBOARD:
+        return redirect(f"/simple/{name}/")
+    return redirect(f"/dashboard/packages/{name}/{f'{version}/' if version else ''}")
