@@ -58,6 +58,8 @@ def remark(line: Journal) -> str:
     if "{detail}" in ACTIONS.get(line.action, "{detail}"):
         return ""
     if line.action == "upload":
+        if line.detail.startswith("Mozilla/"):
+            return "with a browser"
         return f"with {line.detail.partition(' ')[0]}" if line.detail else ""
     return line.detail
 

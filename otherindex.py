@@ -103,7 +103,7 @@ class OtherIndex:
         return otherpages.project(self.page(urljoin(self.url, quote(name) + "/"), MAX_PAGE))
 
     @again
-    def page(self, url: str, limit: int) -> Page:
+    def page(self, url: str, limit: int = MAX_PAGE) -> Page:
         """A page of the index, redirects followed; raises as :meth:`get` and :func:`chunks`."""
         headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
         url, response = self.get(url, headers)

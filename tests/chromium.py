@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sample_index
+from clients import isolated
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from extrapypi import database
@@ -57,7 +57,7 @@ def server(folder: Path, is_filled: bool = True, port: int = 0) -> Iterator[str]
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-c", SERVER, str(config)],
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            env={**isolated(folder), "PYTHONPATH": str(CHECKOUT)},
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

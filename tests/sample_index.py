@@ -158,7 +158,12 @@ CHANGES = {  # days ago -> what a service does to which project, by whom, with w
     97: (packages.set_maintainer, "chart-tiles", "ada", ("chiara",)),
     60: (packages.set_status, "harbour-logging", "ada", ("archived", "The platform logs JSON.")),
     39: (packages.set_maintainer, "tidewater", "ada", ("chiara",)),
-    30: (packages.yank, "chart-tiles", "chiara", ("1.4", "Tiles shifted by one; wait for 1.5.")),
+    30: (
+        packages.yank,
+        "chart-tiles",
+        "chiara",
+        ("1.4", "Tiles are shifted; wait for 1.5."),
+    ),
     8: (packages.set_status, "free-trial-helper", "ada", ("quarantined", "It sends mails.")),
     3: (packages.yank, "forecast", "bruno", ("3.1", "Wrong sign of the wind; use 3.1.1.")),
 }
@@ -171,7 +176,7 @@ def fill(storage: BaseStorage) -> None:
         add_people()
     published = {publication.days: publication for publication in PUBLICATIONS}
     for days in sorted({*published, *CHANGES}, reverse=True):
-        with at(today - timedelta(days=days) + timedelta(hours=8, minutes=7 * days)) as moment:
+        with at(today - timedelta(days=days) + timedelta(minutes=480 + 37 * days % 540)) as moment:
             if days in published:
                 publish(storage, published[days], moment)
             else:
@@ -202,8 +207,12 @@ def at(moment: datetime) -> Iterator[datetime]:
     """Lets what is done in the block look as if it was done at that moment."""
     started = utcnow()
     yield moment
+    for token in Token.select().where(Token.expires_at.is_null(False), Token.created_at >= started):
+        token.expires_at -= started - moment
+        token.save(only=["expires_at"])
     for model, field in (
-        *((Journal, Journal.at), (User, User.created_at), (Token, Token.created_at)),
+        *((Journal, Journal.at), (User, User.created_at)),
+        *((Token, Token.created_at), (Token, Token.revoked_at)),
         *((Package, Package.created_at), (Package, Package.updated_at)),
         *((Release, Release.created_at), (Release, Release.updated_at)),
     ):
