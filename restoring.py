@@ -266,7 +266,7 @@ def value_of(value: Any, kind: str) -> Any:
 
     :raises InvalidInput: for what is not of the column's kind.
     """
-    types = {"text": str, "time": str, "integer": int, "boolean": bool}
+    types = {"text": str, "time": str, "date": str, "integer": int, "boolean": bool}
     try:
         if value is not None and kind != "json" and type(value) is not types[kind]:
             raise TypeError
