@@ -111,7 +111,7 @@ class FormReader:
                     self.sink(event)
         except MultipartError as error:
             kind = TooLarge if error.http_status == 413 else InvalidInput
-            raise kind(f"The form cannot be read: {error}.") from error
+            raise kind(f"The form cannot be read: {error.args[0]}.") from error
 
     def _sink_of(self, segment: MultipartSegment) -> Callable[[bytes], None]:
         """The method that takes the bytes of this part."""

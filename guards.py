@@ -74,6 +74,8 @@ class AuthPlugin:
                         self.site.authenticator.last_seen.note(actor)
                         actor.check(role or "installer")
                     return callback(self.site, actor, **url)
+            except NotLoggedIn:  # any more
+                return log_in_first(self.site)
             except ExtraPyPIError as error:
                 return error_page(self.site, actor, error)
 

@@ -231,4 +231,4 @@ def take_status(name: str, page: ProjectPage) -> None:
     if page.status not in ("active", package.status) and all(
         file.filename in listed for file in File.of(package)
     ):
-        packages.set_status(Actor(), name, page.status, page.reason)
+        packages.set_status(Actor(), name, page.status, page.reason[: packages.LONGEST_REASON])

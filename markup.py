@@ -52,7 +52,8 @@ ATTRIBUTES = {
 }
 # What nh3 writes is well formed: every value is in quotes, and "<" in a text is "&lt;".
 VALUES = r"""(?: [a-z]+="[^"]*")*"""
-TAG = re.compile(rf"<(/?)(a|aside|h[1-6]|img|input|nav|pre|section|table)({VALUES})>")
+TAG = re.compile(rf"<(/?)([a-z][a-z0-9]*)({VALUES})>")  # each, so that no value is taken for one
+HEADING = re.compile("h[1-6]")
 EMPTY_LINK = re.compile(rf"<a({VALUES})></a>")
 VALUE = re.compile(r""" ([a-z]+)="([^"]*)\"""")
 REPORT = re.compile(r"<string>:(\d*):? \([A-Z]+/\d\) ")
@@ -191,9 +192,10 @@ class Finish:
 
     def _tag(self, match: re.Match) -> str:
         slash, tag, values = match.groups()
-        if tag[0] == "h":
+        if HEADING.fullmatch(tag):
             return self._heading(slash, int(tag[1]), values)
-        return self.ways[tag](self, slash, tag, values)
+        way = self.ways.get(tag)
+        return way(self, slash, tag, values) if way else match[0]
 
     def _heading(self, slash: str, level: int, values: str) -> str:
         """The page has its one h1; no level is left out below it."""

@@ -24,6 +24,8 @@ from extrapypi.models import (
 from extrapypi.paging import Paged, paged
 from extrapypi.storage import BaseStorage
 
+LONGEST_REASON = 500  # characters
+
 
 @retried
 def yank(
@@ -38,20 +40,24 @@ def yank(
 
     :raises NotFound: for what does not exist.
     :raises Forbidden: for an actor who is neither admin nor listed as maintainer.
+    :raises InvalidInput: for a reason that is too long.
     """
+    reason = checked_reason(reason)
+    state = {"yanked": not undo, "yanked_reason": "" if undo else reason}
     with writing() as serial:
         package = Package.named(project)
         check_listed(actor, package, "maintainer")
         release = Release.of(package, version)
         files = files_named(release, filename)
-        for file in files:
-            file.yanked, file.yanked_reason = not undo, "" if undo else one_line(reason)
-            file.save(only=["yanked", "yanked_reason"])
+        names = [file.filename for file in files]
+        if all((file.yanked, file.yanked_reason) == tuple(state.values()) for file in files):
+            return names
+        File.update(state).where(File.id.in_([file.id for file in files])).execute()
         package.touch(serial)
         action = "un-yank" if undo else "yank"
         what = {"version": release.version, "filename": filename or ""}
-        Journal.add(serial, actor, action, package=package.name, detail=one_line(reason), **what)
-    return [file.filename for file in files]
+        Journal.add(serial, actor, action, package=package.name, detail=reason, **what)
+    return names
 
 
 def delete(
@@ -91,7 +97,9 @@ def delete_rows(
         remove_rows(package, releases, files, serial)
         action = f"delete {'file' if filename else 'release' if version else 'project'}"
         what = {"version": releases[0].version if version else "", "filename": filename or ""}
-        Journal.add(serial, actor, action, package=package.name, detail=one_line(reason), **what)
+        Journal.add(
+            serial, actor, action, package=package.name, detail=checked_reason(reason), **what
+        )
     return package, files
 
 
@@ -134,19 +142,20 @@ def remove_unlisted(storage: BaseStorage, package: Package, file: File) -> None:
 def set_status(actor: Actor, project: str, status: str, reason: str = "") -> None:
     """Marks a project as active, archived, deprecated or quarantined (PEP 792).
 
-    :raises InvalidInput: for another word.
+    :raises InvalidInput: for another word, or a reason that is too long.
     :raises Forbidden: unless admin.
     """
+    reason = checked_reason(reason)
     if status not in STATUSES:
         raise InvalidInput(f"The status {status!r} is none of {', '.join(STATUSES)}.", "status")
     actor.check("admin")
     with writing() as serial:
         package = Package.named(project)
         package.status = status
-        package.status_reason = "" if status == "active" else one_line(reason)
+        package.status_reason = "" if status == "active" else reason
         package.save(only=["status", "status_reason"])
         package.touch(serial)
-        detail = f"{status}: {one_line(reason)}" if reason else status
+        detail = f"{status}: {reason}" if reason else status
         Journal.add(serial, actor, "set status", package=package.name, detail=detail)
 
 
@@ -161,12 +170,13 @@ def set_maintainer(actor: Actor, project: str, username: str, listed: bool = Tru
         package = Package.named(project)
         check_listed(actor, package, "maintainer")
         user = User.named(username)
+        key = (Maintainer.package == package) & (Maintainer.user == user)
+        if Maintainer.select().where(key).exists() == listed:
+            return
         if listed:
-            Maintainer.get_or_create(package=package, user=user)
+            Maintainer.create(package=package, user=user)
         else:
-            Maintainer.delete().where(
-                Maintainer.package == package, Maintainer.user == user
-            ).execute()
+            Maintainer.delete().where(key).execute()
         package.touch(serial)
         action = "add maintainer" if listed else "remove maintainer"
         Journal.add(serial, actor, action, package=package.name, detail=user.username)
@@ -200,10 +210,10 @@ class Loss(NamedTuple):
 def lost(package: Package, release: Release | None, filename: str | None) -> Loss:
     """What would go with the project, with one release (else None) or one file of it."""
     rows = list(File.of(package).select(File.filename, File.size, File.release).tuples())
-    kept = [row for row in rows if release is not None and row[2] != release.id]
-    if filename is not None:
-        kept = [row for row in rows if row[0] != filename]
-    going = [row for row in rows if row not in kept]
+    going, kept = [], []
+    for row in rows:
+        goes = row[0] == filename if filename else release is None or row[2] == release.id
+        (going if goes else kept).append(row)
     return Loss(
         filenames=sorted(row[0] for row in going),
         size=sum(row[1] for row in going),
@@ -233,6 +243,20 @@ def files_named(release: Release, filename: str | None) -> list[File]:
     if filename is not None and not files:
         raise NotFound(f"There is no file {filename} in the release {release.version}.")
     return files
+
+
+def checked_reason(text: str) -> str:
+    """The reason as one line; index pages repeat it for each file.
+
+    :raises InvalidInput: when it is too long.
+    """
+    reason = one_line(text)
+    if len(reason) > LONGEST_REASON:
+        raise InvalidInput(
+            f"A reason has at most {LONGEST_REASON} characters; this one has {len(reason)}.",
+            "reason",
+        )
+    return reason
 
 
 def one_line(text: str) -> str:

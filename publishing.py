@@ -30,7 +30,7 @@ from extrapypi.models import (
     UsedFilename,
     writing,
 )
-from extrapypi.packages import one_line
+from extrapypi.packages import LONGEST_REASON, one_line
 from extrapypi.storage import BaseStorage
 
 CLOSED = ("archived", "quarantined")  # take no uploads (PEP 792)
@@ -64,7 +64,7 @@ def add_file(
     storage.prepare(package or Package(normalized_name=distribution.normalized_name), incoming)
     state = {"upload_time": upload_time or utcnow()}
     if yanked is not None:
-        state |= {"yanked": True, "yanked_reason": one_line(yanked)}
+        state |= {"yanked": True, "yanked_reason": one_line(yanked)[:LONGEST_REASON]}
     return add_rows(storage, actor, distribution, incoming, state)
 
 

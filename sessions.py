@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import timedelta
-from http.cookies import CookieError, SimpleCookie
 
 from extrapypi.auth import Actor, secret_digest, source
 from extrapypi.database import fetch, retried, transaction, utcnow
-from extrapypi.errors import Forbidden
+from extrapypi.errors import Forbidden, NotLoggedIn
 from extrapypi.models import Session, User
 
 COOKIE = "extrapypi_session"
@@ -55,13 +54,15 @@ def actor_of(environ: dict) -> Actor | None:
 
 
 def cookie(environ: dict, name: str) -> str:
-    """The value of a cookie; "" when it is absent, malformed or longer than one of ours."""
-    try:
-        cookies = SimpleCookie(environ.get("HTTP_COOKIE", ""))
-    except CookieError:
-        return ""
-    value = cookies[name].value if name in cookies else ""
-    return value if len(value) <= LONGEST_COOKIE else ""
+    """The value of a cookie of ours; "" when it is absent, or longer than one of them.
+
+    Other programs of the host may have set others, in any form.
+    """
+    for part in environ.get("HTTP_COOKIE", "").split(";"):
+        key, _, value = part.strip().partition("=")
+        if key == name and len(value) <= LONGEST_COOKIE:
+            return value.strip('"')
+    return ""
 
 
 @retried
@@ -89,8 +90,11 @@ def rest(actor: Actor, shortest: int) -> tuple[int, bool]:
     """The seconds that the actor's session has left, and whether its browser was to remember it.
 
     :param shortest: the lifetime of a session that was not.
+    :raises NotLoggedIn: when it was ended meanwhile.
     """
-    own = Session.get_by_id(actor.session_id)
+    own = Session.get_or_none(Session.id == actor.session_id)
+    if own is None:
+        raise NotLoggedIn("The session was ended.")
     left = int((own.expires_at - utcnow()).total_seconds())
     return max(left, 1), (own.expires_at - own.created_at).total_seconds() > shortest + 60
 

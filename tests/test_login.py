@@ -48,6 +48,9 @@ def test_who_logs_in_goes_on_to_where_he_wanted(browser):
         "/\tevil.example",
         "/dashboard/\r\nSet-Cookie: x=1",
         "evil",
+        "//[x",
+        "http://[",
+        "//a\u2100b",
         "",
     ],
 )
@@ -202,7 +205,7 @@ def test_with_several_secret_keys_forms_of_all_of_them_are_taken(settings, table
     later.close()
 
 
-@pytest.mark.parametrize("value", ["", "x", "ä", "a" * 5000, '"; drop', "\\303"])
+@pytest.mark.parametrize("value", ["", "x", "ä", "a" * 5000, '"; drop', "\\303", '"\\351.x"'])
 def test_a_cookie_that_is_none_of_ours_is_nobodys(browser, value):
     for name in (sessions.COOKIE, "extrapypi_message"):
         line = f"{name}={value}".encode().decode("latin-1")
@@ -272,3 +275,12 @@ def test_below_a_prefix_all_links_and_cookies_stay_below_it(settings, tables):
     assert links
     assert all(link.startswith("/index/") for link in links)
     app.close()
+
+
+@pytest.mark.parametrize("other", ['x={"a":1}', "a[b]=1", "foo=a b", "flag", 'x="a"b"', "x@y=1"])
+def test_cookies_of_other_programs_of_the_host_are_in_nobodys_way(app, other):
+    browser = Browser(app, "developer")
+    ours = f"{sessions.COOKIE}={browser.cookies[sessions.COOKIE]}"
+    for line in (f"{other}; {ours}", f"{ours}; {other}"):
+        fresh = webtest.TestApp(app)
+        assert fresh.get("/dashboard/", headers={"Cookie": line}).status_int == 200

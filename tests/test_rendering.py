@@ -390,3 +390,11 @@ def test_imports_leave_it_to_the_first_view(app, as_role, monkeypatch, tmp_path)
     importing.import_folders(app.site.storage, COMMAND_LINE, [tmp_path / "old"], summary)
     assert (done, Release.get().rendered) == ([], None)
     assert rendering.shown(Release.get())[0] == "<p>Hello</p>\n"
+
+
+@pytest.mark.parametrize("inner", ["<pre><form action=/x>", "</h1>", "<h1>", "<a href=x>"])
+def test_markup_in_a_value_stays_in_it(inner):
+    html, fault = rendering.render(f'<abbr title="{inner}">x</abbr>\n', "text/markdown", False)
+    assert fault is None
+    assert "<form" not in html
+    assert html.count("<abbr") == html.count("</abbr>") == 1

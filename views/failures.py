@@ -57,7 +57,12 @@ def bottle_page(site, error: HTTPError) -> HTTPResponse:
         404: "There is no such page.",
         405: "That is not possible here.",
         413: "The form is too large.",
-    }.get(error.status_code, "The server has a fault; its log says more.")
+        400: "The form cannot be read.",
+        500: "The server has a fault; its log says more.",
+    }.get(error.status_code, f"{http.HTTPStatus(error.status_code).phrase}.")
     ours = ExtraPyPIError(sentence)
     ours.status = error.status_code
-    return error_page(site, None, ours)
+    response = error_page(site, None, ours)
+    if error.status_code == 405:
+        response.set_header("Allow", error.get_header("Allow", ""))
+    return response

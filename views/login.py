@@ -5,7 +5,7 @@ from __future__ import annotations
 from bottle import request
 
 from extrapypi import sessions
-from extrapypi.auth import new_session_token
+from extrapypi.auth import WRONG, new_session_token
 from extrapypi.errors import NotLoggedIn, TooManyFailures
 from extrapypi.models import User
 from extrapypi.views import prefix
@@ -20,15 +20,18 @@ def login(site, actor):
             return done(site, target)
         return login_page(site, target)
     try:
-        user_id = site.authenticator.by_password(
+        found = site.authenticator.by_password(
             field("username"), request.forms.getunicode("password", ""), request.environ
-        ).user_id
+        )
+        user = User.get_or_none(User.id == found.user_id)
+        if user is None:  # deleted in this moment
+            raise NotLoggedIn(WRONG)
     except (NotLoggedIn, TooManyFailures) as error:
         return login_page(site, target, error)
     remember = bool(field("remember"))
     config, token = site.config, new_session_token()
     lifetime = config.REMEMBER_LIFETIME if remember else config.SESSION_LIFETIME
-    sessions.start(User.get_by_id(user_id), token, lifetime, request.environ)
+    sessions.start(user, token, lifetime, request.environ)
     if actor is not None:
         sessions.end(actor, [actor.session_id])
     response = done(site, target)

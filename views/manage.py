@@ -56,7 +56,8 @@ def maintainers(site, actor, project):
         message = f"{username} is a maintainer of {package.name} now."
     else:
         message = f"{username} is no maintainer of {package.name} any more."
-    if not listed and username == actor.username and not actor.may("admin"):
+    is_own = username.casefold() == actor.username.casefold()
+    if not listed and is_own and not actor.may("admin"):
         return done(site, f"/dashboard/packages/{package.normalized_name}/", message)
     return done(site, home(package), message)
 

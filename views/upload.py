@@ -8,8 +8,9 @@ from typing import NamedTuple
 from bottle import request
 
 from extrapypi import distributions, forms, publishing, rendering, sessions
+from extrapypi.answers import drain
 from extrapypi.database import give_back
-from extrapypi.errors import ExtraPyPIError
+from extrapypi.errors import ExtraPyPIError, InvalidInput, TooLarge
 from extrapypi.incoming import Incoming
 from extrapypi.views.browser import page
 
@@ -36,7 +37,14 @@ def upload(site, actor):
             sessions.check_form_token(actor, site.config.secret_keys, token)
 
         sent = forms.sent_files(site.storage, site.config.MAX_UPLOAD_SIZE, check)
-        results = [judged(site, actor, filename, incoming) for filename, incoming in sent]
+        try:
+            for filename, incoming in sent:
+                results.append(judged(site, actor, filename, incoming))
+        except (InvalidInput, TooLarge) as error:
+            if not results:
+                raise
+            drain()
+            results.append(Result("The rest of the form", "refused", faults=(str(error),)))
     refused = sum(result.outcome == "refused" for result in results)
     nothing = request.method == "POST" and not results
     return page(
@@ -65,5 +73,7 @@ def judged(site, actor, filename: str, incoming: Incoming | ExtraPyPIError) -> R
         if error.status >= 500:
             log.error("Upload of %s: %s (%r)", filename, error, error.__cause__)
         return Result(filename, "refused", faults=getattr(error, "faults", (str(error),)))
+    finally:
+        give_back()  # the next file may come slowly
     outcome = "published" if is_new else "known"
     return Result(filename, outcome, name, version)

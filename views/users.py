@@ -94,7 +94,10 @@ def end_sessions(site, actor, user_id):
 def revoke_token(site, actor, user_id):
     """POST /dashboard/users/<user_id>/tokens"""
     user = people.user_of(user_id)
-    token = accounts.revoke_token(actor, token_number())
+    number = token_number()
+    if number not in {token.id for token in user.tokens}:
+        raise NotFound(f"{user.username} has no token {number}.")
+    token = accounts.revoke_token(actor, number)
     return done(site, home(user), f"The token {token.name} is revoked.")
 
 
