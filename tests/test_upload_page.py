@@ -117,6 +117,26 @@ def test_the_form_token_behind_the_files_is_too_late(app):
     assert not stored(app)
 
 
+@pytest.mark.parametrize("rest", [b"--b\r\nbroken", b"--b\r\nContent-Disposition: \xff\r\n\r\n"])
+def test_what_was_published_before_a_form_breaks_off_is_told(app, rest):
+    browser = Browser(app, "developer")
+    name, body = wheel_bytes()
+    parts = [
+        b'--b\r\nContent-Disposition: form-data; name="form_token"\r\n\r\n%s\r\n'
+        % browser.form_token.encode(),
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n'
+        % (name.encode(), body),
+        rest,
+    ]
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = browser.post(PATH, b"".join(parts), headers=kind, status=400)
+    (published, broken) = results(answer).items()
+    assert published == (name, ("published", "demo-pkg 1.0"))
+    assert "cannot be read" in broken[1][1]
+    assert "Error(" not in broken[1][1]
+    assert counts()["File"] == 1
+
+
 def test_a_page_of_another_site_uploads_nothing(app):
     browser = Browser(app, "developer")
     fields, files = {"form_token": browser.form_token}, [("files", *wheel_bytes())]
