@@ -358,7 +358,8 @@ def test_everything_can_be_done_by_keyboard_and_the_focus_is_seen(newcomer, java
     visitor = newcomer(java_script_enabled=javascript)
     page, keys = visitor.page, visitor.page.keyboard
     page.goto("/dashboard/login")
-    keys.type("chiara")  # the field has the focus
+    expect(page.get_by_label("User name")).to_be_focused()
+    keys.type("chiara")
     go_to(page, "Password")
     keys.type(sample_index.password("chiara"))
     keys.press("Enter")

@@ -298,14 +298,14 @@ def test_pdm_publishes_and_skips_what_exists(server, machine):
     assert upload_times(server, "by-pdm") == before
 
 
-def test_hatch_publishes_once_and_its_link_leads_to_the_files(server, machine):
+def test_hatch_publishes_once_and_its_link_leads_to_the_projects_page(server, machine):
     machine.write("pyproject.toml", '[project]\nname = "by-hatch"\nversion = "1.0"\n')
     dist = machine.dist(*both("by-hatch"))
     credentials = {"HATCH_INDEX_USER": DEVELOPER, "HATCH_INDEX_AUTH": PASSWORDS[DEVELOPER]}
     publish = ("publish", "--repo", server.legacy, "--no-prompt")
     shown = machine.run("hatch", *publish, *dist, **credentials)
     link = re.search(r"http://\S+", shown)[0].removeprefix(server.url)
-    assert b"by_hatch-1.0.tar.gz" in server.get(link)
+    assert b"next=/dashboard/packages/by-hatch/1.0/" in server.get(link)  # to log in first
     with server.requests() as seen:
         shown = machine.run("hatch", *publish, *dist, **credentials)
     assert shown.count("already exists") == 2
