@@ -155,6 +155,9 @@ Two users were created. Their passwords are shown only now; `extrapypi set-passw
   admin  {admin}   (may do everything)
   pip    {pip}   (may install)
 
+Look at it and manage it in a browser:
+  http://{host}/
+
 Install with:
   pip install --extra-index-url http://pip:{pip}@{host}/simple/ PACKAGE
 
