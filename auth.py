@@ -86,11 +86,6 @@ def new_secret() -> str:
     return Token.PREFIX + secrets.token_urlsafe(32)
 
 
-def new_session_token() -> str:
-    """What the cookie of a browser holds that is logged in: 256 random bits."""
-    return secrets.token_urlsafe(32)
-
-
 def secret_digest(secret: str) -> str:
     """What the table keeps of a secret; so many random bits need no slow hash."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 from datetime import timedelta
 
 from extrapypi.auth import Actor, secret_digest, source
@@ -66,9 +67,12 @@ def cookie(environ: dict, name: str) -> str:
 
 
 @retried
-def start(user: User, token: str, lifetime: int, environ: dict) -> None:
-    """Logs a browser in that has this token, for so many seconds; forgets what has expired."""
-    where = source(environ)
+def start(user: User, lifetime: int, environ: dict) -> str:
+    """Logs a browser in for so many seconds; the token for its cookie, 256 random bits.
+
+    Forgets the sessions that have expired.
+    """
+    token, where = secrets.token_urlsafe(32), source(environ)
     with transaction():
         Session.delete().where(Session.expires_at <= utcnow()).execute()
         Session.create(
@@ -78,6 +82,7 @@ def start(user: User, token: str, lifetime: int, environ: dict) -> None:
             address=where["address"],
             browser=where["agent"],
         )
+    return token
 
 
 def of_user(user_id: int) -> list[Session]:
@@ -118,14 +123,24 @@ def end(actor: Actor, session_ids: list[int]) -> None:
 
 def form_token(actor: Actor, key: str) -> str:
     """What a form inside the actor's session has to carry."""
-    return hmac.new(key.encode(), b"form " + actor.session.encode(), hashlib.sha256).hexdigest()
+    return keyed_digest(key, f"form {actor.session}")
 
 
 def check_form_token(actor: Actor, keys: list[str], sent: str) -> None:
     """Refuses a form that no page of this session has shown, with Forbidden."""
-    good = [form_token(actor, key) for key in keys]
-    if not any(hmac.compare_digest(each.encode(), sent.encode()) for each in good):
+    if not is_keyed_digest(keys, f"form {actor.session}", sent):
         raise Forbidden("The form is out of date; go back, load the page again and repeat it.")
+
+
+def keyed_digest(key: str, text: str) -> str:
+    """What only those can make of the text who have the key, in hex."""
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def is_keyed_digest(keys: list[str], text: str, sent: str) -> bool:
+    """Whether it is what :func:`keyed_digest` makes of the text with one of the keys."""
+    good = [keyed_digest(key, text).encode() for key in keys]
+    return any(hmac.compare_digest(each, sent.encode()) for each in good)
 
 
 def check_origin(environ: dict) -> None:

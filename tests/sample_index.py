@@ -18,7 +18,7 @@ from archives_made import sdist_bytes, wheel_bytes
 from peewee import chunked
 
 from extrapypi import accounts, distributions, packages, publishing, sessions
-from extrapypi.auth import Actor, new_session_token
+from extrapypi.auth import Actor
 from extrapypi.database import database, utcnow
 from extrapypi.models import Download, File, Journal, Package, Release, Session, Token, User
 from extrapypi.storage import BaseStorage
@@ -274,7 +274,7 @@ def add_sessions(today: datetime) -> None:
     """Two more browsers of Ada's, and when people and tokens were last seen."""
     for number, agent in enumerate(BROWSERS):
         environ = {"HTTP_USER_AGENT": agent, "REMOTE_ADDR": f"10.20.0.{11 + 80 * number}"}
-        sessions.start(User.named("ada"), new_session_token(), 25 * 86400, environ)
+        sessions.start(User.named("ada"), 25 * 86400, environ)
     seen = today - timedelta(hours=7)
     Session.update(created_at=seen - timedelta(days=4), last_seen_at=seen).execute()
     User.update(last_login_at=seen).where(User.is_active, User.role != "installer").execute()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from bottle import request
 
 from extrapypi import accounts, people, sessions
-from extrapypi.auth import new_session_token
 from extrapypi.errors import InvalidInput, NotLoggedIn, TooManyFailures
 from extrapypi.models import Session, Token, User
-from extrapypi.views.browser import done, field, page, set_cookie
+from extrapypi.views.browser import done, field, log_in, page
 
 EXPIRY = (("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year"), ("", "never"))
 
@@ -73,11 +72,9 @@ def password_changed(site, actor):
         accounts.set_password(actor, actor.username, new)
     except InvalidInput as error:
         raise InvalidInput(str(error), "new") from error
-    token = new_session_token()
-    sessions.start(User.get_by_id(actor.user_id), token, lifetime, request.environ)
     message = "Your password is changed. All other browsers are logged out."
     response = done(site, "/user/password", message)
-    set_cookie(response, sessions.COOKIE, token, **({"max_age": lifetime} if is_kept else {}))
+    log_in(response, User.get_by_id(actor.user_id), lifetime, is_kept)
     return response
 
 

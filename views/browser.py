@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import re
 from functools import cache, partial
 from urllib.parse import quote
@@ -120,26 +119,27 @@ def set_cookie(response: HTTPResponse, name: str, value: str, **options: object)
     response.set_cookie(name, value, **place, **options)
 
 
+def log_in(response: HTTPResponse, user: User, lifetime: int, remember: bool) -> None:
+    """Starts a session of so many seconds for this browser.
+
+    :param remember: whether the browser keeps it when it is closed.
+    """
+    token = sessions.start(user, lifetime, request.environ)
+    set_cookie(response, sessions.COOKIE, token, **({"max_age": lifetime} if remember else {}))
+
+
 def sealed(site, message: str) -> str:
     """A message as a cookie's value, which nobody else can make."""
     text = base64.urlsafe_b64encode(message.encode()).decode()
-    return f"{mac(site.config.secret_keys[0], text)}.{text}"
+    return f"{sessions.keyed_digest(site.config.secret_keys[0], f'message {text}')}.{text}"
 
 
 def opened(site, value: str) -> str:
     """The message in a cookie's value; "" for a value that we have not made."""
     seal, _, text = value.partition(".")
-    if any(
-        hmac.compare_digest(mac(key, text).encode(), seal.encode())
-        for key in site.config.secret_keys
-    ):
+    if sessions.is_keyed_digest(site.config.secret_keys, f"message {text}", seal):
         return base64.urlsafe_b64decode(text).decode()
     return ""
-
-
-def mac(key: str, text: str) -> str:
-    """A keyed digest, in hex."""
-    return hmac.new(key.encode(), b"message " + text.encode(), hashlib.sha256).hexdigest()
 
 
 def safe_next(path: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bottle import request
 
 from extrapypi import sessions
-from extrapypi.auth import WRONG, new_session_token
+from extrapypi.auth import WRONG
 from extrapypi.errors import NotLoggedIn, TooManyFailures
 from extrapypi.models import User
 from extrapypi.views import prefix
-from extrapypi.views.browser import done, field, page, safe_next, set_cookie
+from extrapypi.views.browser import done, field, log_in, page, safe_next
 
 
 def login(site, actor):
@@ -29,14 +29,12 @@ def login(site, actor):
     except (NotLoggedIn, TooManyFailures) as error:
         return login_page(site, target, error)
     remember = bool(field("remember"))
-    config, token = site.config, new_session_token()
+    config = site.config
+    response = done(site, target)
     lifetime = config.REMEMBER_LIFETIME if remember else config.SESSION_LIFETIME
-    sessions.start(user, token, lifetime, request.environ)
+    log_in(response, user, lifetime, remember)
     if actor is not None:
         sessions.end(actor, [actor.session_id])
-    response = done(site, target)
-    options = {"max_age": lifetime} if remember else {}
-    set_cookie(response, sessions.COOKIE, token, **options)
     return response
 
 
