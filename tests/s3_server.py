@@ -248,6 +248,11 @@ class Line:
             self.left[direction] = left - number
         return not self.is_cut
 
+    def cut(self) -> None:
+        """Ends all connections and refuses new ones."""
+        self.is_cut = True
+        self.hang_up()
+
     def hang_up(self) -> None:
         """Ends all connections."""
         for each in list(self.sockets):

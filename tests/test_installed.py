@@ -12,6 +12,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,25 +98,32 @@ def printed(process: subprocess.Popen, pattern: str) -> tuple[re.Match, str]:
     return match, said
 
 
-def serve_once(command: list[object], folder: Path, home: Path) -> None:
-    """Starts the server with nothing configured, sees it answer, and stops it."""
-    home.mkdir(exist_ok=True)
+@contextmanager
+def serving(command: list[object], folder: Path, variables: dict[str, str]) -> Iterator[tuple]:
+    """A server as a process, which has to end well: its URL, and what it has said."""
     process = subprocess.Popen(
         [*map(str, command), "run", "--port", "0"],
         cwd=folder,
-        env=isolated(home),
+        env=variables,
         stdout=subprocess.PIPE,
     )
     try:
         match, said = printed(process, r"^Serving on (http://\S+/) ")
-        assert urllib.request.urlopen(match[1] + "health").read() == b"OK"
-        assert urllib.request.urlopen(match[1] + "favicon.ico").read()
-        if "first start" in said:
-            assert "pip install --extra-index-url http://pip:" in said
+        yield match[1], said
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         process.stdout.close()
+
+
+def serve_once(command: list[object], folder: Path, home: Path) -> None:
+    """Starts the server with nothing configured, sees it answer, and stops it."""
+    home.mkdir(exist_ok=True)
+    with serving(command, folder, isolated(home)) as (url, said):
+        assert urllib.request.urlopen(url + "health").read() == b"OK"
+        assert urllib.request.urlopen(url + "favicon.ico").read()
+        if "first start" in said:
+            assert "pip install --extra-index-url http://pip:" in said
 
 
 @pytest.mark.parametrize("python", pythons(), ids=lambda path: Path(path).name)
@@ -221,17 +230,5 @@ def test_a_driver_package_proves_itself_and_is_used_by_name_and_by_path(built, i
             program = [venv / "bin/python", "-m", "extrapypi", *command.split()]
             subprocess.run(program, cwd=home, env=variables, check=True)
         assert (folder / "shelf" / f"demo-pkg@{filename}").read_bytes() == body
-        process = subprocess.Popen(
-            [venv / "bin/extrapypi", "run", "--port", "0"],
-            cwd=home,
-            env=variables,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            match, _ = printed(process, r"^Serving on (http://\S+/) ")
-            url = f"{match[1]}packages/demo-pkg/{filename}"
-            assert urllib.request.urlopen(url).read() == body
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
-            process.stdout.close()
+        with serving([venv / "bin/extrapypi"], home, variables) as (url, _):
+            assert urllib.request.urlopen(f"{url}packages/demo-pkg/{filename}").read() == body

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from archives_made import wheel_bytes
 from conftest import COMMAND_LINE, USERS, as_user, at_once, counts, upload
-from proxy import Proxy
+from s3_server import Line
 
 from extrapypi import accounts, auth, database
 from extrapypi.database import connection, fetch, retried, transaction
@@ -205,13 +205,12 @@ def test_a_password_of_digits_behind_the_question_mark_stays_a_text(scheme):
 def way(settings):
     """The way to the database server, which the test can cut."""
     url = urlsplit(settings["DATABASE_URL"])
-    proxy = Proxy(PORTS[url.scheme])
-    settings["DATABASE_URL"] = url._replace(
-        netloc=f"{url.username}@127.0.0.1:{proxy.port}"
-    ).geturl()
-    yield proxy
+    line = Line(PORTS[url.scheme])
+    netloc = f"{url.username}@{urlsplit(line.url).netloc}"
+    settings["DATABASE_URL"] = url._replace(netloc=netloc).geturl()
+    yield line
     database.close()
-    proxy.close()
+    line.close()
 
 
 @servers
