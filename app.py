@@ -16,6 +16,8 @@ from extrapypi.counts import Downloads
 from extrapypi.gateway import Gateway
 from extrapypi.guards import AuthPlugin
 from extrapypi.pages import KeptPages
+from extrapypi.sending import KnownFiles
+from extrapypi.shortcut import Shortcut
 from extrapypi.storage import get_store
 from extrapypi.views import (
     account,
@@ -130,6 +132,7 @@ class Site:
         self.config = config
         self.storage = get_store(config.STORAGE, config.STORAGE_PARAMS)
         self.pages = KeptPages(config.KEPT_PAGES_MB)
+        self.files = KnownFiles()
         self.writer = Writer()
         self.authenticator = Authenticator(config, self.writer)
         self.downloads = Downloads(self.writer)
@@ -167,7 +170,7 @@ def create_app(config: Any = None) -> Gateway:
         application.route(path, method, view, role=role)
     if config.DASHBOARD:
         add_pages(application, config.STATIC_URL)
-    return Gateway(application, served, config)
+    return Gateway(Shortcut(application, served), served, config)
 
 
 def add_pages(application: bottle.Bottle, static_url: str) -> None:

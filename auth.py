@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import logging
 import re
 import secrets
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from typing import NamedTuple
 
 from extrapypi import passwords
 from extrapypi.batches import Writer
@@ -18,7 +21,7 @@ from extrapypi.config import Config
 from extrapypi.database import fetch, retried, transaction, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
 from extrapypi.lastseen import LastSeen
-from extrapypi.models import ROLES, Failure, Token, User, writing
+from extrapypi.models import ROLES, Failure, Token, User, is_usable, writing
 
 log = logging.getLogger("extrapypi")
 
@@ -30,16 +33,16 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 KEPT_CREDENTIALS = 10_000  # that stand for a checked password, about 300 bytes each
 
 # One small query a request, by hand: a model would cost more than the rest of a kept page.
-PASSWORD_SQL = """
+USER_SQL = """
     SELECT s.value, u.id, u.username, u.role, u.is_active, u.password_hash
     FROM serial s LEFT JOIN users u ON u.username_key = ?"""
 TOKEN_SQL = """
-    SELECT s.value, u.id, u.username, u.role, u.is_active, t.id
+    SELECT s.value, u.id, u.username, u.role, u.is_active,
+           t.id, t.name, t.scope, t.packages, t.expires_at, t.revoked_at
     FROM serial s LEFT JOIN tokens t ON t.secret_sha256 = ? LEFT JOIN users u ON u.id = t.user_id"""
 
 
-@dataclass(frozen=True)
-class Actor:
+class Actor(NamedTuple):
     """Who asks: an account, with the token that was used, from where.
 
     ``serial`` is the index's at that moment. ``packages`` are the only ones that the token is
@@ -94,14 +97,14 @@ def secret_digest(secret: str) -> str:
 class Authenticator:
     """Finds out who asks, from the Authorization header.
 
-    A password is checked with bcrypt once; then a keyed digest in memory stands for it as long
-    as the hash in the database is the same, so that a changed password counts at once.
+    A password is checked with bcrypt once. Then a keyed digest of the header stands for it in
+    memory, as long as the hash in the database is the same: a changed password counts at once.
     """
 
     def __init__(self, config: Config, writer: Writer) -> None:
         self.anonymous_read = config.ANONYMOUS_READ
         self.key = hashlib.sha256(config.secret_keys[0].encode()).digest()
-        self.kept: dict[bytes, str] = {}
+        self.kept: dict[bytes, Callable[[dict], Actor | None]] = {}
         self.checking = [threading.Lock() for _ in range(64)]
         self.last_seen = LastSeen(writer)
 
@@ -111,80 +114,113 @@ class Authenticator:
         :raises NotLoggedIn: for credentials that are wrong, or of somebody who is shut out.
         :raises TooManyFailures: before a password is checked, after too many wrong ones.
         """
+        actor = self.known(environ)
+        header = environ.get("HTTP_AUTHORIZATION")
+        if actor is None and header:
+            digest = self._digest(header)
+            with self.checking[digest[0] % 64]:  # uv opens 80 connections at once
+                actor = self.known(environ) or self._checked(digest, header, environ)
+        return actor
+
+    def known(self, environ: dict) -> Actor | None:
+        """Who sent the request, if that needs no check: by one small query.
+
+        None for all others, and for those whose credentials are good no longer.
+        """
         header = environ.get("HTTP_AUTHORIZATION")
         if not header:
             return self._anonymous() if self.anonymous_read else None
-        username, secret = parse_authorization(header)
-        if username.startswith(Token.PREFIX):  # as in https://TOKEN@host/
-            username, secret = TOKEN_USER, username
-        if username == TOKEN_USER or secret.startswith(Token.PREFIX):
-            actor = self._by_token(secret, environ)
-        else:
-            actor = self.by_password(username, secret, environ)
-        self.last_seen.note(actor)
+        find = self.kept.get(self._digest(header))
+        actor = None if find is None else find(environ)
+        if actor is not None:
+            self.last_seen.note(actor)
         return actor
+
+    def _digest(self, header: str) -> bytes:
+        text = header.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, key=self.key, digest_size=32).digest()
 
     def _anonymous(self) -> Actor:
         return Actor("", "installer", *fetch("SELECT value FROM serial"), scope="read")
 
-    def by_password(self, username: str, password: str, environ: dict) -> Actor:
-        """The actor with this name and password; raises as :meth:`actor` does."""
-        # The digest can be no other user's: the name is in it, and nobody's name has a NUL.
-        text = f"{username}\0{password}".encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(text, key=self.key, digest_size=32).digest()
-        # No name has outer white space, of which MySQL sees no difference at the end.
-        impossible = UNPRINTABLE.search(username) or username != username.strip()
-        key = "" if impossible else username.casefold()
-        row = fetch(PASSWORD_SQL, key)
-        if not self._has_kept(digest, row):
-            with self.checking[digest[0] % 64]:  # uv opens 80 connections at once
-                row = fetch(PASSWORD_SQL, key)  # its hash may just have been renewed
-                if not self._has_kept(digest, row):
-                    self._keep(digest, self._checked(username, password, row, environ))
-        serial, user_id, name, role, is_active, _ = row
-        if not is_active:
-            raise NotLoggedIn(WRONG)
-        return Actor(name, role, serial, user_id, **source(environ))
-
-    def _has_kept(self, digest: bytes, row: tuple) -> bool:
-        password_hash = row[-1]
-        return password_hash is not None and self.kept.get(digest) == password_hash
-
-    def _checked(self, username: str, password: str, row: tuple, environ: dict) -> str:
-        address, name = source(environ)["address"], printable(username.casefold())
-        throttle(address, name)
-        password_hash = row[-1]
-        if not passwords.matches(password, password_hash):
-            note_failure(address, name)
-            raise NotLoggedIn(WRONG)
-        if passwords.is_sha_crypt(password_hash):
-            return renew_hash(row[1], password, password_hash)
-        return password_hash
-
-    def _keep(self, digest: bytes, password_hash: str) -> None:
+    def _checked(self, digest: bytes, header: str, environ: dict) -> Actor:
+        """The actor with the credentials, which are kept; raises as :meth:`actor` does."""
+        username, secret = parse_authorization(header)
+        if username.startswith(Token.PREFIX):  # as in https://TOKEN@host/
+            username, secret = TOKEN_USER, username
+        if username == TOKEN_USER or secret.startswith(Token.PREFIX):
+            find = partial(of_token, check_token(secret, environ))
+        else:
+            find = partial(of_user, *check_password(username, secret, environ))
         if len(self.kept) >= KEPT_CREDENTIALS:
             self.kept.clear()
-        self.kept[digest] = password_hash
+        self.kept[digest] = find
+        actor = self.known(environ)
+        if actor is None:
+            raise NotLoggedIn(WRONG)  # as it is since a moment ago
+        return actor
 
-    def _by_token(self, secret: str, environ: dict) -> Actor:
-        serial, user_id, name, role, is_active, token_id = fetch(TOKEN_SQL, secret_digest(secret))
-        token = token_id and Token.get_by_id(token_id)
-        if not token or not token.is_usable or not is_active:
-            address = source(environ)["address"]
-            throttle(address, TOKEN_USER)
-            note_failure(address, TOKEN_USER)
-            raise NotLoggedIn("The token is unknown, revoked or expired.")
-        return Actor(
-            name,
-            role,
-            serial,
-            user_id,
-            token=token.name,
-            token_id=token.id,
-            scope=token.scope,
-            packages=None if token.packages is None else frozenset(token.packages),
-            **source(environ),
-        )
+    def by_password(self, username: str, password: str, environ: dict) -> Actor:
+        """The actor with this name and password; raises as :meth:`actor` does."""
+        actor = of_user(*check_password(username, password, environ), environ)
+        if actor is None:
+            raise NotLoggedIn(WRONG)
+        return actor
+
+
+def of_user(key: str, password_hash: str, environ: dict) -> Actor | None:
+    """The actor with an account, as long as its password has this hash.
+
+    :raises NotLoggedIn: when the account is not active.
+    """
+    serial, user_id, name, role, is_active, current_hash = fetch(USER_SQL, key)
+    if current_hash != password_hash:
+        return None
+    if not is_active:
+        raise NotLoggedIn(WRONG)
+    return Actor(name, role, serial, user_id, **source(environ))
+
+
+def of_token(digest: str, environ: dict) -> Actor | None:
+    """The actor with a token whose secret has this digest, as long as it may be used."""
+    serial, user_id, name, role, is_active, token_id, token, *rest = fetch(TOKEN_SQL, digest)
+    scope, packages, expires_at, revoked_at = rest
+    if not is_active or not is_usable(Token.expires_at.python_value(expires_at), revoked_at):
+        return None
+    only = packages and frozenset(json.loads(packages))
+    known_by = {"token": token, "token_id": token_id, "scope": scope, "packages": only}
+    return Actor(name, role, serial, user_id, **known_by, **source(environ))
+
+
+def check_token(secret: str, environ: dict) -> str:
+    """The digest of a token's secret; raises as :func:`check_password` does."""
+    digest = secret_digest(secret)
+    if of_token(digest, environ) is None:
+        address = source(environ)["address"]
+        throttle(address, TOKEN_USER)
+        note_failure(address, TOKEN_USER)
+        raise NotLoggedIn("The token is unknown, revoked or expired.")
+    return digest
+
+
+def check_password(username: str, password: str, environ: dict) -> tuple[str, str]:
+    """The key of the account with this name and password, and the hash of the password.
+
+    :raises NotLoggedIn: when it is wrong.
+    :raises TooManyFailures: before it is checked, after too many wrong ones.
+    """
+    # No name has outer white space, of which MySQL sees no difference at the end.
+    impossible = UNPRINTABLE.search(username) or username != username.strip()
+    key = "" if impossible else username.casefold()
+    _, user_id, *_, password_hash = fetch(USER_SQL, key)
+    address, name = source(environ)["address"], printable(username.casefold())
+    throttle(address, name)
+    if not passwords.matches(password, password_hash):
+        note_failure(address, name)
+        raise NotLoggedIn(WRONG)
+    if passwords.is_sha_crypt(password_hash):
+        password_hash = renew_hash(user_id, password, password_hash)
+    return key, password_hash
 
 
 def parse_authorization(header: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from urllib.parse import quote
 
 from extrapypi.config import Config
@@ -20,6 +21,7 @@ errors = logging.getLogger("extrapypi")
 
 HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
+LINE = '%s %s "%s %s" %s %s %.1fms "%s"'
 UNSAFE = re.compile(r"[^ !#-~]")  # what would break a quoted field of the access line
 
 
@@ -92,7 +94,7 @@ class Gateway:
 def take_forwarded(environ: dict) -> dict[str, str]:
     """Removes the X-Forwarded-* headers and returns them, X-Forwarded-For as FOR and so on."""
     environ.pop("HTTP_FORWARDED", None)
-    names = [name for name in environ if name.startswith("HTTP_X_FORWARDED_")]
+    names = [name for name in environ if "X_FORWARDED_" in name]
     return {name.removeprefix("HTTP_X_FORWARDED_"): environ.pop(name) for name in names}
 
 
@@ -138,14 +140,33 @@ def log_access(environ: dict, status: str, headers: list, seconds: float) -> Non
     """
     if access.isEnabledFor(logging.INFO):
         size = next((value for name, value in headers if name == "Content-Length"), "-")
-        access.info(
-            '%s %s "%s %s" %s %s %.1fms "%s"',
+        told = (
             environ.get("REMOTE_ADDR") or "-",
-            quote(environ.get("extrapypi.user") or "-", safe="@+ "),
-            UNSAFE.sub("?", environ.get("REQUEST_METHOD", "-")),
-            quote(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), safe="/+!:@"),
+            quoted_name(environ.get("extrapypi.user") or "-"),
+            without_quotes(environ.get("REQUEST_METHOD", "-")),
+            quoted_path(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
             status[:3],
             size,
             seconds * 1000,
-            UNSAFE.sub("?", environ.get("HTTP_USER_AGENT", "-").partition(" {")[0])[:200],
+            without_quotes(environ.get("HTTP_USER_AGENT", "-"))[:200],
         )
+        # access.info() would look for the line that calls it, which costs as much as the rest.
+        access.handle(access.makeRecord(access.name, logging.INFO, "", 0, LINE, told, None))
+
+
+@lru_cache(maxsize=1024)
+def quoted_name(name: str) -> str:
+    """A user's name as the access line has it."""
+    return quote(name, safe="@+ ")
+
+
+@lru_cache(maxsize=1024)
+def quoted_path(path: str) -> str:
+    """A path as the access line has it."""
+    return quote(path, safe="/+!:@")
+
+
+@lru_cache(maxsize=1024)
+def without_quotes(text: str) -> str:
+    """A method or agent as the access line has it; of pip's agent what stands before its JSON."""
+    return UNSAFE.sub("?", text.partition(" {")[0])

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -140,7 +141,12 @@ class Token(Table):
     @property
     def is_usable(self) -> bool:
         """Neither revoked nor expired."""
-        return not self.revoked_at and (not self.expires_at or self.expires_at > utcnow())
+        return is_usable(self.expires_at, self.revoked_at)
+
+
+def is_usable(expires_at: datetime | None, revoked_at: Any) -> bool:
+    """Whether a token with these is neither revoked nor expired."""
+    return not revoked_at and (not expires_at or expires_at > utcnow())
 
 
 class Package(Table):
@@ -356,11 +362,12 @@ class ServedFile(NamedTuple):
     location: str
     size: int
     sha256: str
-    upload_time: datetime
+    upload_time: datetime  # to the second, as HTTP has it
     metadata_sha256: str | None
     project: str  # normalized name
     status: str
     status_reason: str
+    last_modified: str  # the upload time in HTTP's form
 
     @classmethod
     def named(cls, filename: str) -> ServedFile:
@@ -371,8 +378,9 @@ class ServedFile(NamedTuple):
         row = fetch(SERVED_SQL, filename)
         if row is None:
             raise NotFound(f"There is no file {filename}.")
-        file = cls(*row)
-        return file._replace(upload_time=File.upload_time.python_value(file.upload_time))
+        *before, upload_time = row[:6]
+        moment = File.upload_time.python_value(upload_time).replace(microsecond=0)
+        return cls(*before, moment, *row[6:], format_datetime(moment, usegmt=True))
 
 
 class Download(Table):

@@ -12,6 +12,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from bottle import HTTPResponse, request
 
@@ -29,7 +31,20 @@ OFFERS = {
     TEXT_HTML: TEXT_HTML,
 }
 REVALIDATE = "max-age=0, must-revalidate"  # the only words with which all clients ask for a 304
+OF_A_BODY = ("Content-Type", "Content-Encoding", "Content-Length", "Last-Modified")
 SMALLEST_GZIP = 256  # bytes; below, a compressed page is no shorter on the wire
+
+
+class Answer(NamedTuple):
+    """An answer that is ready to send; the body is as WSGI takes it, or an open stream."""
+
+    status: str  # the line, as "200 OK"
+    headers: list[tuple[str, str]]
+    body: Any
+
+    def response(self) -> HTTPResponse:
+        """The same for Bottle."""
+        return HTTPResponse(self.body, self.status, self.headers)
 
 
 class Page:
@@ -37,22 +52,34 @@ class Page:
 
     def __init__(self, body: bytes, content_type: str, headers: dict[str, str]) -> None:
         digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-        self.body = body
-        self.packed = gzip.compress(body, 6, mtime=0) if len(body) >= SMALLEST_GZIP else None
-        self.tags = (f'"{digest}"', f'"{digest}-gzip"')
-        self.size = len(body) + len(self.packed or b"") + 1024  # bytes, with what is around it
+        packed = gzip.compress(body, 6, mtime=0) if len(body) >= SMALLEST_GZIP else None
         charset = "" if content_type.endswith("json") else "; charset=utf-8"
-        self.headers = {"Content-Type": content_type + charset, **headers}
+        headers = {"Content-Type": content_type + charset, **headers}
+        self.tags = (f'"{digest}"', f'"{digest}-gzip"')
+        self.size = len(body) + len(packed or b"") + 1024  # bytes, with what is around it
+        self.plain = answers(body, {**headers, "ETag": self.tags[0]})
+        self.packed = None
+        if packed is not None:
+            headers |= {"ETag": self.tags[1], "Content-Encoding": "gzip"}
+            self.packed = answers(packed, headers)
 
-    def answer(self) -> HTTPResponse:
-        """The answer to the request at hand: 304 when the client has the page already."""
-        packed = self.packed is not None and takes_gzip(header("Accept-Encoding"))
-        headers = {**self.headers, "ETag": self.tags[packed]}
-        if is_known(*self.tags):
-            return HTTPResponse(b"", 304, headers)
-        if packed:
-            return HTTPResponse(self.packed, 200, {**headers, "Content-Encoding": "gzip"})
-        return HTTPResponse(self.body, 200, headers)
+    def answer(self, environ: dict) -> Answer:
+        """The answer to a request: 304 when the client has the page already."""
+        takes_packed = takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        whole, unchanged = self.packed if self.packed and takes_packed else self.plain
+        return unchanged if is_known(environ, *self.tags) else whole
+
+
+def answers(body: bytes, headers: dict[str, str]) -> tuple[Answer, Answer]:
+    """The two answers with a body: with it, and that the client has it already."""
+    whole = {**headers, "Content-Length": str(len(body))}
+    return Answer("200 OK", list(whole.items()), [body]), not_modified(headers)
+
+
+def not_modified(headers: dict[str, str]) -> Answer:
+    """The answer that the client has it already, without the headers that tell of a body."""
+    kept = [each for each in headers.items() if each[0] not in OF_A_BODY]
+    return Answer("304 Not Modified", kept, [])
 
 
 class KeptPages:
@@ -84,6 +111,11 @@ class KeptPages:
         self._keep(key, (page, changed, serial))
         return page
 
+    def ready(self, key: tuple, serial: int) -> Page | None:
+        """The page of this key, if it is in memory and known to be right at this serial."""
+        kept = self._used(key)
+        return kept[0] if kept is not None and kept[2] == serial else None
+
     def _used(self, key: tuple) -> tuple[Page, int, int] | None:
         with self.lock:
             if key in self.pages:
@@ -113,10 +145,15 @@ def header(name: str) -> str:
     return request.environ.get("HTTP_" + name.upper().replace("-", "_"), "")
 
 
-def is_known(*tags: str) -> bool:
+def is_known(environ: dict, *tags: str) -> bool:
     """Whether If-None-Match says that the client has one of the representations."""
-    known = header("If-None-Match")
-    return known.strip() == "*" or any(tag in known for tag in tags)
+    known = environ.get("HTTP_IF_NONE_MATCH", "")
+    return bool(known) and (known.strip() == "*" or any(tag in known for tag in tags))
+
+
+def index_key(environ: dict, name: str, kind: str) -> tuple[str, str, str]:
+    """Where an index page of this content type is kept; the list of projects has no name."""
+    return name, kind, quote(environ.get("SCRIPT_NAME", ""))
 
 
 def content_type() -> str:
@@ -130,7 +167,12 @@ def content_type() -> str:
         if offer is None:
             raise NotAcceptable(f"format is {wanted[:100]!r}; it takes {', '.join(OFFERS)}.")
         return offer
-    return negotiated(header("Accept") or "*/*")
+    return accepted(request.environ)
+
+
+def accepted(environ: dict) -> str:
+    """The content type that a request's Accept header gets; raises as :func:`negotiated`."""
+    return negotiated(environ.get("HTTP_ACCEPT") or "*/*")
 
 
 @lru_cache(maxsize=1024)

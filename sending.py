@@ -8,24 +8,50 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 from io import BufferedReader
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from bottle import HTTPResponse, request
-
 from extrapypi.errors import StorageError
 from extrapypi.models import ServedFile
-from extrapypi.pages import header, is_known
+from extrapypi.pages import Answer, is_known, not_modified
 from extrapypi.storage import BaseStorage
 
 log = logging.getLogger("extrapypi")
 
 CHUNK = 256 * 1024  # bytes read at once
+AT_ONCE = 64 * 1024  # bytes up to which a file goes out as one piece, together with the headers
+MOST_KNOWN = 5000  # files that are known without a query, about 1 KB each
 YEAR = 31536000  # seconds
 RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.ASCII)
+
+
+class KnownFiles:
+    """Files that went out of late; what is known of them holds as long as nothing changes."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[int, ServedFile]] = {}
+
+    def get(self, filename: str, serial: int) -> ServedFile:
+        """The file of this name, as it is at the index's serial or later.
+
+        :raises NotFound: when there is none.
+        """
+        file = self.ready(filename, serial)
+        if file is None:
+            file = ServedFile.named(filename)
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
+            self.known[filename] = serial, file
+        return file
+
+    def ready(self, filename: str, serial: int) -> ServedFile | None:
+        """The file of this name, if that needs no query."""
+        at, file = self.known.get(filename, (None, None))
+        return file if at == serial else None
 
 
 def cache_control(anonymous_read: bool) -> str:
@@ -34,9 +60,13 @@ def cache_control(anonymous_read: bool) -> str:
 
 
 def send_file(
-    file: ServedFile, storage: BaseStorage, headers: dict[str, str], sendfile: str | None
-) -> HTTPResponse:
-    """The answer with the file's bytes, for the request at hand.
+    file: ServedFile,
+    storage: BaseStorage,
+    environ: dict,
+    headers: dict[str, str],
+    sendfile: str | None,
+) -> Answer:
+    """The answer with the file's bytes, for a request.
 
     :param headers: are added to the answer.
     :param sendfile: ``nginx`` or ``apache`` when it is to send the bytes itself.
@@ -46,39 +76,42 @@ def send_file(
         "Content-Type": "application/octet-stream",
         "Accept-Ranges": "bytes",
         "ETag": f'"{file.sha256}"',
-        "Last-Modified": format_datetime(file.upload_time.replace(microsecond=0), usegmt=True),
+        "Last-Modified": file.last_modified,
         "X-Content-Type-Options": "nosniff",
         **headers,
     }
-    if has_it(file, headers["ETag"]):
-        return HTTPResponse(b"", 304, headers)
+    if has_it(file, environ, headers["ETag"]):
+        return not_modified(headers)
     if sendfile:
-        return HTTPResponse(b"", 200, {**headers, **handed_over(file, storage, sendfile)})
-    part = wanted_part(file.size, headers["ETag"], headers["Last-Modified"])
+        headers |= handed_over(file, storage, sendfile)
+        return Answer("200 OK", list(headers.items()), [])
+    part = wanted_part(file, environ, headers["ETag"])
     if part == ():
         headers |= {"Content-Range": f"bytes */{file.size}", "Content-Length": "0"}
         headers["Cache-Control"] = "no-store"
-        return HTTPResponse(b"", 416, headers)
+        return Answer("416 Requested Range Not Satisfiable", list(headers.items()), [])
     start, stop = part or (0, file.size)
     headers["Content-Length"] = str(stop - start)
     if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
-    return HTTPResponse(body(file, storage, start, stop), 206 if part else 200, headers)
+    status = "206 Partial Content" if part else "200 OK"
+    return Answer(status, list(headers.items()), body(file, storage, environ, start, stop))
 
 
-def has_it(file: ServedFile, etag: str) -> bool:
+def has_it(file: ServedFile, environ: dict, etag: str) -> bool:
     """Whether the request's conditions say that the client has these bytes."""
-    if header("If-None-Match"):
-        return is_known(etag)
-    since = parsed_date(header("If-Modified-Since"))
-    return since is not None and file.upload_time.replace(microsecond=0) <= since
+    if environ.get("HTTP_IF_NONE_MATCH"):
+        return is_known(environ, etag)
+    since = parsed_date(environ.get("HTTP_IF_MODIFIED_SINCE", ""))
+    return since is not None and file.upload_time <= since
 
 
-def wanted_part(size: int, etag: str, last_modified: str) -> tuple[int, int] | tuple[()] | None:
+def wanted_part(file: ServedFile, environ: dict, etag: str) -> tuple[int, int] | tuple[()] | None:
     """What :func:`parse_range` gives for the request; None when If-Range names other bytes."""
-    if request.method != "GET" or header("If-Range").strip() not in ("", etag, last_modified):
+    condition = environ.get("HTTP_IF_RANGE", "").strip()
+    if environ["REQUEST_METHOD"] != "GET" or condition not in ("", etag, file.last_modified):
         return None
-    return parse_range(header("Range"), size)
+    return parse_range(environ.get("HTTP_RANGE", ""), file.size)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
@@ -112,18 +145,36 @@ def handed_over(file: ServedFile, storage: BaseStorage, sendfile: str) -> dict[s
     return {"X-Sendfile": str(storage.get_path(file.location))}
 
 
-def body(file: ServedFile, storage: BaseStorage, start: int, stop: int) -> Any:
+def body(file: ServedFile, storage: BaseStorage, environ: dict, start: int, stop: int) -> Any:
     """The bytes, in the way that suits the server: it sends files by itself where it can."""
-    if request.method == "HEAD":
-        return b""
+    if environ["REQUEST_METHOD"] == "HEAD":
+        return []
     stream = storage.get_file(file.location, start, stop)
+    if stop - start <= AT_ONCE:
+        return [at_once(stream, stop - start)]
     # A file goes out through the server's wsgi.file_wrapper. waitress's honours the seek and
     # stops at Content-Length; uwsgi's always sends the whole file.
-    wrapper = request.environ.get("wsgi.file_wrapper")
+    wrapper = environ.get("wsgi.file_wrapper")
     honours = getattr(wrapper, "__module__", "") == "waitress.buffers"
     if isinstance(stream, BufferedReader) and (stop - start == file.size or honours):
         return stream
     return Chunks(stream, stop - start)
+
+
+def at_once(stream: BinaryIO, length: int) -> bytes:
+    """The next bytes of a stream, which is closed; StorageError when there are too few."""
+    with closing(stream):
+        found = b"".join(pieces(stream, length))
+    if len(found) < length:
+        raise StorageError(f"A stored file is {length - len(found)} bytes too short.")
+    return found
+
+
+def pieces(stream: BinaryIO, length: int) -> Iterator[bytes]:
+    """The next bytes of a stream, some at a time."""
+    while length > 0 and (piece := stream.read(min(CHUNK, length))):
+        length -= len(piece)
+        yield piece
 
 
 class Chunks:
@@ -134,12 +185,13 @@ class Chunks:
         self.length = length
 
     def __iter__(self) -> Iterator[bytes]:
+        left = self.length
         try:
-            while self.length > 0 and (chunk := self.stream.read(min(CHUNK, self.length))):
-                self.length -= len(chunk)
-                yield chunk
+            for piece in pieces(self.stream, left):
+                left -= len(piece)
+                yield piece
         except StorageError as error:  # too late for a status: the server ends the connection
-            log.error("An answer is %d bytes too short: %s", self.length, error)
+            log.error("An answer is %d bytes too short: %s", left, error)
 
     def close(self) -> None:
         self.stream.close()

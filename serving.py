@@ -17,6 +17,7 @@ import waitress
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
+from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 
 from extrapypi.answers import MOST_DRAINED, error_answer
@@ -36,6 +37,9 @@ from extrapypi.sessions import COOKIE
 log = logging.getLogger("extrapypi")
 
 RECEIVE = 256 * 1024  # bytes read from a socket at once; waitress's own 8 KiB is slow for files
+# Bytes of an answer that wait for the rest of it. A smaller one is sent at once, headers and body,
+# instead of in two pieces, which is a third more requests a second.
+SEND = 18_000
 SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
 # Bytes of an answer that wait on the disk for a slow client; only while more are to come does he
 # hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
@@ -174,10 +178,20 @@ class Parser(HTTPRequestParser):
         return taken
 
 
+class Task(WSGITask):
+    """The answer to a request; a 304, which has no length, lets the connection open."""
+
+    def set_close_on_finish(self) -> None:
+        asks = self.request.headers.get("CONNECTION", "").lower()
+        if self.version != "1.1" or asks == "close" or not self.status.startswith("304"):
+            super().set_close_on_finish()
+
+
 class Channel(HTTPChannel):
     """A connection; when the server stops, its last answer says that it closes."""
 
     parser_class = Parser
+    task_class = Task
 
     def service(self) -> None:
         if self.server.stopping:
@@ -220,6 +234,7 @@ class Server:
                 port=self.config.PORT,
                 threads=self.config.THREADS,
                 recv_bytes=RECEIVE,
+                send_bytes=SEND,
                 inbuf_overflow=SPOOL_OVER,
                 outbuf_high_watermark=UNSENT,
                 connection_limit=CONNECTIONS,

@@ -12,12 +12,13 @@ LOGGING_CONFIG = {
     "disable_existing_loggers": False,
     "formatters": {"default": {"format": FORMAT}},
     "handlers": {
-        "default": {"class": "logging.StreamHandler", "level": "INFO", "formatter": "default"}
+        "default": {"class": "logging.StreamHandler", "level": "INFO", "formatter": "default"},
+        "access": {"class": "extrapypi.accesslog.TogetherHandler", "formatter": "default"},
     },
     "root": {"level": "NOTSET", "handlers": ["default"]},
     "loggers": {
         "extrapypi": {"level": "WARNING", "handlers": ["default"], "propagate": False},
-        "extrapypi.access": {"level": "INFO", "handlers": ["default"], "propagate": False},
+        "extrapypi.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
         "peewee": {"level": "INFO"},
         "waitress.queue": {"level": "ERROR"},  # that requests wait for a thread is no news
         "peewee.migrations": {"level": "INFO", "handlers": ["default"], "propagate": False},

@@ -123,7 +123,7 @@ def settings(tmp_path, log, database_url):
         "BASE_DIR": str(tmp_path / "index"),
         "DATABASE_URL": database_url,
         "SECRET_KEY": "a key that only the tests have",
-        "LOGGING_CONFIG": {**LOGGING_CONFIG, "handlers": {"default": handler}},
+        "LOGGING_CONFIG": {**LOGGING_CONFIG, "handlers": {"default": handler, "access": handler}},
     }
 
 

@@ -10,7 +10,7 @@ from extrapypi.database import give_back
 from extrapypi.distributions import FILENAME
 from extrapypi.errors import Forbidden, NotFound
 from extrapypi.models import ServedFile
-from extrapypi.pages import Page, header
+from extrapypi.pages import Answer, Page
 from extrapypi.sending import cache_control, send_file
 from extrapypi.storage import SIDECAR
 from extrapypi.views import normalized, redirect
@@ -23,35 +23,41 @@ def download(site, actor, project, filename):
         return redirect(f"/packages/{name}/{filename}", 301)
     if filename.endswith(SIDECAR):
         return metadata(site, actor, name, filename.removesuffix(SIDECAR))
-    file = find(actor, name, filename)
-    response = sent(site, file)
-    if response.status_code in (200, 206, 302) and is_from_the_start():
-        site.downloads.note(file.id, header("User-Agent"))
-    return response
+    file = find(site, actor, name, filename)
+    return sent(site, file, request.environ).response()
 
 
-def sent(site, file: ServedFile) -> HTTPResponse:
+def sent(site, file: ServedFile, environ: dict) -> Answer:
     """The answer with the file, or with the place where the storage offers it."""
-    url = site.storage.get_url(file.location, header("User-Agent"))
-    if url is not None and request.method == "GET":  # which is all that such a URL may be good for
-        return HTTPResponse(b"", 302, {"Location": url, "Cache-Control": "no-store"})
+    answer = offered(site, file, environ)
+    if answer.status[:3] in ("200", "206", "302") and is_from_the_start(environ):
+        site.downloads.note(file.id, environ.get("HTTP_USER_AGENT", ""))
+    return answer
+
+
+def offered(site, file: ServedFile, environ: dict) -> Answer:
+    """The answer to the request, not yet counted."""
+    url = site.storage.get_url(file.location, environ.get("HTTP_USER_AGENT", ""))
+    # A HEAD is answered here: such a URL may be good for a GET only.
+    if url is not None and environ["REQUEST_METHOD"] == "GET":
+        return Answer("302 Found", [("Location", url), ("Cache-Control", "no-store")], [])
     headers = {"Cache-Control": cache_control(site.config.ANONYMOUS_READ)}
-    sendfile = site.config.SENDFILE if "extrapypi.proxied" in request.environ else None
-    return send_file(file, site.storage, headers, sendfile)
+    sendfile = site.config.SENDFILE if "extrapypi.proxied" in environ else None
+    return send_file(file, site.storage, environ, headers, sendfile)
 
 
-def is_from_the_start() -> bool:
+def is_from_the_start(environ: dict) -> bool:
     """Whether the request is for the file from its first byte on, and so counts as a download.
 
     Installers also read the end of a wheel, for its metadata, and go on where they broke off.
     """
-    part = header("Range").replace(" ", "")
-    return request.method == "GET" and (not part or part.startswith("bytes=0-"))
+    part = environ.get("HTTP_RANGE", "").replace(" ", "")
+    return environ["REQUEST_METHOD"] == "GET" and (not part or part.startswith("bytes=0-"))
 
 
-def metadata(site, actor, name: str, filename: str):
+def metadata(site, actor, name: str, filename: str) -> HTTPResponse:
     """The core metadata of a wheel (PEP 658), byte for byte as it is in the wheel."""
-    file = find(actor, name, filename)
+    file = find(site, actor, name, filename)
     if not file.metadata_sha256:
         raise NotFound(f"There is no core metadata of {filename}.")
     headers = {
@@ -63,11 +69,16 @@ def metadata(site, actor, name: str, filename: str):
     def page() -> Page:
         return Page(site.storage.get_metadata(file.location), "text/plain", headers)
 
-    key = ("metadata", file.metadata_sha256)
-    return site.pages.get(key, actor.serial, lambda: 0, page).answer()
+    found = site.pages.get(metadata_key(file), actor.serial, lambda: 0, page)
+    return found.answer(request.environ).response()
 
 
-def find(actor, name: str, filename: str) -> ServedFile:
+def metadata_key(file: ServedFile) -> tuple[str, str | None]:
+    """Where the core metadata of a file is kept."""
+    return "metadata", file.metadata_sha256
+
+
+def find(site, actor, name: str, filename: str) -> ServedFile:
     """The file of this name, in this project.
 
     :raises NotFound: when there is none, or it is in another project.
@@ -75,7 +86,7 @@ def find(actor, name: str, filename: str) -> ServedFile:
     """
     if not FILENAME.match(filename):
         raise NotFound(f"There is no file {quote(filename)}.")
-    file = ServedFile.named(filename)
+    file = site.files.get(filename, actor.serial)
     if file.project != name:
         raise NotFound(f"There is no file {filename} in the project {name}.")
     actor.check_package(name)

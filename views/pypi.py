@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from bottle import request
+
 from extrapypi import listing
 from extrapypi.models import Release
 from extrapypi.pages import Page
@@ -30,4 +32,5 @@ def project_json(site, actor, project, version=None):
     if actor.packages is not None:
         package_for(actor, name)
     key = ("pypi", name, version, root())
-    return site.pages.get(key, actor.serial, last_changed, page).answer()
+    found = site.pages.get(key, actor.serial, last_changed, page)
+    return found.answer(request.environ).response()

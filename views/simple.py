@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from bottle import HTTPResponse
+from bottle import HTTPResponse, request
 
 from extrapypi import distributions, forms, listing, publishing, rendering
 from extrapypi.database import give_back
 from extrapypi.errors import InvalidInput, InvalidUpload
-from extrapypi.pages import JSON, TEXT_HTML, Page, content_type
+from extrapypi.pages import JSON, TEXT_HTML, Page, content_type, index_key
 from extrapypi.views import index_headers, normalized, package_for, prefix, redirect, render
 
 NO_LONGER = ("submit", "submit_pkg_info", "doc_upload", "verify")  # actions of old tools
@@ -25,8 +25,10 @@ def project_list(site, actor):
         return Page(body, kind, index_headers(content["meta"]["_last-serial"]))
 
     if actor.packages is not None:  # a token that sees only some
-        return page().answer()
-    return site.pages.get(("list", kind), actor.serial, lambda: actor.serial, page).answer()
+        return page().answer(request.environ).response()
+    key = index_key(request.environ, "", kind)
+    found = site.pages.get(key, actor.serial, lambda: actor.serial, page)
+    return found.answer(request.environ).response()
 
 
 def project_page(site, actor, project):
@@ -55,7 +57,9 @@ def index_page(site, actor, name: str, kind: str) -> HTTPResponse:
 
     if actor.packages is not None:
         package_for(actor, name)
-    return site.pages.get((name, kind, prefix()), actor.serial, last_changed, page).answer()
+    key = index_key(request.environ, name, kind)
+    found = site.pages.get(key, actor.serial, last_changed, page)
+    return found.answer(request.environ).response()
 
 
 def represent(site, kind: str, template: str, content: dict) -> bytes:
