@@ -180,6 +180,7 @@ class Backup:
                 project, _, incoming.filename = file.location.partition("/")
                 incoming.metadata = self.metadata_of(file)
                 package = Package(normalized_name=project)
+                self.kept.prepare(package, incoming)
                 self.kept.create_package(package)
                 self.kept.delete_file(file.location)  # what was damaged here
                 self.kept.create_release(package, incoming)

@@ -206,9 +206,21 @@ def pooling() -> dict[str, int]:
     return {"max_connections": MAX_CONNECTIONS, "stale_timeout": 300, "timeout": BUSY_TIMEOUT}
 
 
+def run(sql: str, *parameters: Any) -> Any:
+    """The cursor of a statement written by hand, with a question mark for each parameter."""
+    return database.execute_sql(sql.replace("?", database.param), parameters)
+
+
 def fetch(sql: str, *parameters: Any) -> tuple | None:
-    """The first row of a query written by hand, with a question mark for each parameter."""
-    return database.execute_sql(sql.replace("?", database.param), parameters).fetchone()
+    """The first row of a query written by hand, as for :func:`run`."""
+    return run(sql, *parameters).fetchone()
+
+
+def insert(sql: str, *parameters: Any) -> int:
+    """Runs an INSERT written by hand, as for :func:`run`; the id of the row."""
+    if isinstance(database.obj, PostgreSQL):
+        return fetch(f"{sql} RETURNING id", *parameters)[0]
+    return run(sql, *parameters).lastrowid
 
 
 def position(field: peewee.Field, text: str) -> peewee.Function:

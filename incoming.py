@@ -26,7 +26,8 @@ class Incoming:
 
     ``size`` is in bytes; ``digests`` has md5, sha256 and blake2b_256 in hex once it is finished.
     ``filename`` and ``metadata`` (the core metadata's bytes, or None) are set by the caller,
-    ``location`` by the storage that has taken it over.
+    ``location`` by the storage that has taken it over, ``sidecar`` by one that makes a file of the
+    metadata.
     """
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
@@ -36,6 +37,7 @@ class Incoming:
         self.filename = ""
         self.metadata: bytes | None = None
         self.location = ""
+        self.sidecar: Incoming | None = None
         self._hashing: list[Future] = []
         self._hashes = {
             "md5": hashlib.md5(usedforsecurity=False),
@@ -81,6 +83,8 @@ class Incoming:
         """Removes what the storage did not take over; may be called twice."""
         self.stream.close()
         self.path.unlink(missing_ok=True)
+        if self.sidecar is not None:
+            self.sidecar.discard()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import format_datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from packaging.utils import canonicalize_name, canonicalize_version
@@ -24,6 +24,7 @@ from peewee import (
     CharField,
     CompositeKey,
     DateField,
+    Field,
     FixedCharField,
     ForeignKeyField,
     IntegerField,
@@ -36,6 +37,8 @@ from extrapypi.database import (
     TimeField,
     database,
     fetch,
+    insert,
+    run,
     transaction,
     utcnow,
 )
@@ -60,6 +63,26 @@ class Table(Model):
     class Meta:
         database = database
         legacy_table_names = False
+
+    @classmethod
+    def insert_row(cls, **values: Any) -> int:
+        """Inserts a row and returns its id; unlike ``create`` it makes the SQL only once."""
+        sql, fields = insertion(cls)
+        given = (values[f.name] if f.name in values else default(f) for f in fields)
+        return insert(sql, *(f.db_value(value) for f, value in zip(fields, given, strict=True)))
+
+
+@cache
+def insertion(table: type[Table]) -> tuple[str, list[Field]]:
+    """The SQL that inserts a row into a table, and the fields that it wants values of."""
+    fields = [field for field in table._meta.sorted_fields if not isinstance(field, AutoField)]
+    names, marks = ", ".join(f.column_name for f in fields), ", ".join("?" * len(fields))
+    return f"INSERT INTO {table._meta.table_name} ({names}) VALUES ({marks})", fields
+
+
+def default(field: Field) -> Any:
+    """What a field of a new row has that is given no value."""
+    return field.default() if callable(field.default) else field.default
 
 
 class Serial(Table):
@@ -383,6 +406,37 @@ class ServedFile(NamedTuple):
         return cls(*before, moment, *row[6:], format_datetime(moment, usegmt=True))
 
 
+STATE_SQL = """
+    SELECT p.id, p.name, p.status, m.user_id, r.id, f.sha256, u.sha256
+    FROM serial s
+    LEFT JOIN packages p ON p.normalized_name = ?
+    LEFT JOIN maintainers m ON m.package_id = p.id AND m.user_id = ?
+    LEFT JOIN releases r ON r.package_id = p.id AND r.canonical_version = ?
+    LEFT JOIN files f ON f.filename = ?
+    LEFT JOIN used_filenames u ON u.filename = ?"""
+
+
+class State(NamedTuple):
+    """What the index has of a file that is to be added: ids and digests, None for what is new."""
+
+    package_id: int | None
+    package_name: str | None
+    status: str | None
+    listed: int | None  # the actor, when he is a maintainer of the project
+    release_id: int | None
+    sha256: str | None  # of the file of this name
+    used_sha256: str | None  # of what had the name first
+
+    @classmethod
+    def of(cls, project: str, version: str, filename: str, user_id: int | None) -> State:
+        """The state by one query without models, because each upload asks it twice.
+
+        :param project: its normalized name.
+        :param version: in canonical form.
+        """
+        return cls(*fetch(STATE_SQL, project, user_id, version, filename, filename))
+
+
 class Download(Table):
     """How often a file went out on a day (UTC), to one kind of client."""
 
@@ -429,7 +483,7 @@ class Journal(Table):
 
         :param what: package, version, filename and detail, as far as they apply.
         """
-        cls.create(
+        cls.insert_row(
             serial=serial,
             who=actor.username,
             token=actor.token,
@@ -481,8 +535,8 @@ def writing() -> Iterator[int]:
     function that is :func:`~extrapypi.database.retried`.
     """
     with writers, transaction():
-        Serial.update(value=Serial.value + 1).execute()
-        yield Serial.select(Serial.value).scalar()
+        run("UPDATE serial SET value = value + 1")
+        yield fetch("SELECT value FROM serial")[0]
 
 
 def folded(text: str) -> str:

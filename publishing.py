@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from peewee import chunked
 
 from extrapypi.auth import Actor
-from extrapypi.database import give_back, retried, utcnow
+from extrapypi.database import give_back, retried, run, utcnow
 from extrapypi.distributions import Distribution
 from extrapypi.errors import FileExists, Forbidden, InvalidUpload, NotFound
 from extrapypi.incoming import Incoming, sha256_of
@@ -24,9 +24,9 @@ from extrapypi.models import (
     Dependency,
     File,
     Journal,
-    Maintainer,
     Package,
     Release,
+    State,
     UsedFilename,
     writing,
 )
@@ -56,16 +56,16 @@ def add_file(
     """
     incoming.filename, incoming.metadata = distribution.filename, distribution.metadata_bytes
     actor.check_package(distribution.normalized_name)
-    if is_known(distribution, incoming) and is_mended(storage, distribution, incoming):
+    state = state_of(actor, distribution)
+    if is_known(state, distribution, incoming) and is_mended(storage, distribution, incoming):
         return False
-    package = Package.get_or_none(Package.normalized_name == distribution.normalized_name)
-    check_may_add(actor, package, distribution)
+    check_may_add(actor, state, distribution)
     give_back()
-    storage.prepare(package or Package(normalized_name=distribution.normalized_name), incoming)
-    state = {"upload_time": upload_time or utcnow()}
+    storage.prepare(Package(normalized_name=distribution.normalized_name), incoming)
+    about = {"upload_time": upload_time or utcnow()}
     if yanked is not None:
-        state |= {"yanked": True, "yanked_reason": one_line(yanked)[:LONGEST_REASON]}
-    return add_rows(storage, actor, distribution, incoming, state)
+        about |= {"yanked": True, "yanked_reason": one_line(yanked)[:LONGEST_REASON]}
+    return add_rows(storage, actor, distribution, incoming, about)
 
 
 @retried
@@ -74,38 +74,43 @@ def add_rows(
     actor: Actor,
     distribution: Distribution,
     incoming: Incoming,
-    state: dict[str, Any],
+    about: dict[str, Any],
 ) -> bool:
     """The transaction of :func:`add_file`, which says what it gives and raises."""
     with writing() as serial:
-        if is_known(distribution, incoming):  # now that nobody else writes
+        state = state_of(actor, distribution)
+        if is_known(state, distribution, incoming):  # now that nobody else writes
             return False
-        package = ensure_package(serial, actor, distribution)
-        release = update_release(package, distribution)
-        claim_name(distribution, incoming)
-        check_free(release, distribution)
-        file = add_file_row(actor, release, distribution, incoming, state)
+        check_may_add(actor, state, distribution)
+        claim_name(state, distribution, incoming)
+        package = ensure_package(serial, actor, state, distribution)
+        release = ensure_release(package, state, distribution)
         storage.create_package(package)
-        file.location = storage.create_release(package, incoming)
-        file.save(only=["location"])
+        about["location"] = storage.create_release(package, incoming)
+        add_file_row(actor, release, distribution, incoming, about)
         package.touch(serial)
         what = {"version": release.version, "filename": distribution.filename}
         Journal.add(serial, actor, "upload", package=package.name, detail=actor.agent, **what)
-        if file.yanked:
-            what["detail"] = file.yanked_reason
+        if about.get("yanked"):
+            what["detail"] = about["yanked_reason"]
             Journal.add(serial, actor, "yank", package=package.name, **what)
     return True
 
 
-def is_known(distribution: Distribution, incoming: Incoming) -> bool:
+def state_of(actor: Actor, distribution: Distribution) -> State:
+    """What the index has of the distribution, for this actor."""
+    name, version = distribution.normalized_name, distribution.canonical_version
+    return State.of(name, version, distribution.filename, actor.user_id)
+
+
+def is_known(state: State, distribution: Distribution, incoming: Incoming) -> bool:
     """Whether this very file is on the index.
 
     :raises FileExists: when another one of its name is.
     """
-    taken = File.select(File.sha256).where(File.filename == distribution.filename).scalar()
-    if taken not in (None, incoming.digests["sha256"]):
+    if state.sha256 not in (None, incoming.digests["sha256"]):
         raise FileExists(distribution.filename)
-    return taken is not None
+    return state.sha256 is not None
 
 
 def is_mended(storage: BaseStorage, distribution: Distribution, incoming: Incoming) -> bool:
@@ -148,12 +153,12 @@ def is_whole(storage: BaseStorage, file: File) -> bool:
         return sha256_of(stream) == file.sha256
 
 
-def check_may_add(actor: Actor, package: Package | None, distribution: Distribution) -> None:
+def check_may_add(actor: Actor, state: State, distribution: Distribution) -> None:
     """Refuses an actor who may not add files to the project, or create it when there is none.
 
     :raises Forbidden: with what stands in the way.
     """
-    if package is None:
+    if state.package_id is None:
         if not actor.may("developer"):
             raise Forbidden(
                 f"There is no project {distribution.metadata.name} yet, and creating one needs the "
@@ -161,41 +166,65 @@ def check_may_add(actor: Actor, package: Package | None, distribution: Distribut
             )
         return
     actor.check("maintainer")
-    if package.status in CLOSED:
-        raise Forbidden(f"The project {package.name} is {package.status} and takes no new files.")
+    if state.status in CLOSED:
+        raise Forbidden(
+            f"The project {state.package_name} is {state.status} and takes no new files."
+        )
 
 
-def ensure_package(serial: int, actor: Actor, distribution: Distribution) -> Package:
+def ensure_package(serial: int, actor: Actor, state: State, distribution: Distribution) -> Package:
     """The file's project, created when this is its first; lists the actor as maintainer."""
-    package = Package.get_or_none(Package.normalized_name == distribution.normalized_name)
-    check_may_add(actor, package, distribution)
-    if package is None:
-        names = {
-            "normalized_name": distribution.normalized_name,
-            "name": distribution.metadata.name,
-        }
-        package = Package.create(**names)
+    package = Package(
+        id=state.package_id,
+        normalized_name=distribution.normalized_name,
+        name=state.package_name or distribution.metadata.name,
+    )
+    if package.id is None:
+        names = {"normalized_name": package.normalized_name, "name": package.name}
+        package.id = Package.insert_row(**names)
         Journal.add(serial, actor, "create project", package=package.name)
-    key = {"package": package, "user": actor.user_id}
-    if actor.user_id is not None and Maintainer.get_or_none(**key) is None:
-        Maintainer.create(**key)
+    if actor.user_id is not None and state.listed is None:
+        run(
+            "INSERT INTO maintainers (package_id, user_id) VALUES (?, ?)", package.id, actor.user_id
+        )
     return package
 
 
-def update_release(package: Package, distribution: Distribution) -> Release:
-    """The file's release, with the metadata that the file brings.
+def ensure_release(package: Package, state: State, distribution: Distribution) -> Release:
+    """The file's release, with the metadata that the file brings."""
+    if state.release_id is not None:
+        release = Release.get_by_id(state.release_id)
+        check_free(release, distribution)
+        update_release(release, distribution)
+        Dependency.delete().where(Dependency.release == release).execute()
+    else:
+        given = metadata_of(distribution)
+        key = {"package": package.id, "canonical_version": distribution.canonical_version}
+        release = Release(version=distribution.metadata.version, **key, **given)
+        release.id = Release.insert_row(version=release.version, **key, **given)
+    add_dependencies(release)
+    return release
+
+
+def metadata_of(distribution: Distribution) -> dict[str, Any]:
+    """The fields of a release that the distribution says something about."""
+    given = asdict(distribution.metadata)
+    for field in ("metadata_version", "name", "version"):
+        del given[field]
+    return {field: value for field, value in given.items() if value}
+
+
+def update_release(release: Release, distribution: Distribution) -> None:
+    """Takes the metadata of one more file over into its release.
 
     The newest file's fields win, but what it leaves empty does not erase an older file's. The
     requirements are those of the newest wheel, of an sdist only where there is no wheel.
     """
-    key = {"package": package, "canonical_version": distribution.canonical_version}
-    release = Release.get_or_none(**key) or Release(**key, version=distribution.metadata.version)
-    given = asdict(distribution.metadata)
-    requires_dist = given.pop("requires_dist")
+    given = metadata_of(distribution)
+    requires_dist = given.pop("requires_dist", [])
     described = release.description, release.description_content_type
     for field, value in given.items():
-        if value and field not in ("metadata_version", "name", "version"):
-            setattr(release, field, value)
+        setattr(release, field, value)
     wheels = release.files.where(File.packagetype == "bdist_wheel")
     if distribution.packagetype == "bdist_wheel" or not wheels.exists():
         release.requires_dist = requires_dist  # those of an sdist may change when it is built
@@ -203,13 +232,10 @@ def update_release(package: Package, distribution: Distribution) -> Release:
         release.rendered = release.rendered_by = release.rendering_fault = None
     release.updated_at = utcnow()
     release.save()
-    set_dependencies(release)
-    return release
 
 
-def set_dependencies(release: Release) -> None:
+def add_dependencies(release: Release) -> None:
     """Writes the release's dependencies, of which each has its row."""
-    Dependency.delete().where(Dependency.release == release).execute()
     rows = [
         {
             "release": release,
@@ -230,16 +256,15 @@ def extra_of(requirement: Requirement) -> str:
     return canonicalize_name(rest.partition('"')[0]) if quoted else ""
 
 
-def claim_name(distribution: Distribution, incoming: Incoming) -> None:
+def claim_name(state: State, distribution: Distribution, incoming: Incoming) -> None:
     """Takes the file's name for these bytes, for ever.
 
     :raises InvalidUpload: when other bytes had it.
     """
     filename, sha256 = distribution.filename, incoming.digests["sha256"]
-    used = UsedFilename.get_or_none(UsedFilename.filename == filename)
-    if used is None:
-        UsedFilename.create(filename=filename, sha256=sha256)
-    elif used.sha256 != sha256:
+    if state.used_sha256 is None:
+        UsedFilename.insert_row(filename=filename, sha256=sha256)
+    elif state.used_sha256 != sha256:
         raise InvalidUpload(
             f"The file name {filename} was used before with other content and was deleted; "
             "clients keep what they know, so raise the version."
@@ -268,17 +293,16 @@ def add_file_row(
     release: Release,
     distribution: Distribution,
     incoming: Incoming,
-    state: dict[str, Any],
-) -> File:
-    """The file's row, not yet with its location.
+    about: dict[str, Any],
+) -> None:
+    """Puts the file's row into the table.
 
-    :param state: upload time, and whether it is yanked and why.
+    :param about: location, upload time, and whether it is yanked and why.
     """
     is_wheel = distribution.packagetype == "bdist_wheel"
-    return File.create(
-        release=release,
+    File.insert_row(
+        release=release.id,
         filename=distribution.filename,
-        location="",
         size=incoming.size,
         packagetype=distribution.packagetype,
         python_version=distribution.python_version[:128],
@@ -287,6 +311,6 @@ def add_file_row(
         user_agent=actor.agent,
         # A source distribution's may change when it is built: only a wheel's is offered.
         metadata_sha256=incoming.metadata_sha256 if is_wheel else None,
-        **state,
+        **about,
         **incoming.digests,
     )

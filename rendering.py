@@ -19,6 +19,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from extrapypi.database import give_back, retried, transaction
+from extrapypi.distributions import Distribution
 from extrapypi.errors import NotFound, Unavailable
 from extrapypi.markup import RULES, plain
 from extrapypi.models import Package, Release
@@ -129,7 +130,9 @@ def keep(release: Release) -> None:
         Release.update(values).where(Release.id == release.id, *same).execute()
 
 
-def after_upload(project: str, version: str, images: bool = False) -> None:
+def after_upload(distribution: Distribution, images: bool = False) -> None:
     """Makes what the release's page will show, if the upload has changed its description."""
-    with suppress(NotFound):  # it may be gone again
-        shown(Release.of(Package.named(project), version), images)
+    if distribution.metadata.description.strip():
+        with suppress(NotFound):  # it may be gone again
+            package = Package.named(distribution.normalized_name)
+            shown(Release.of(package, distribution.canonical_version), images)

@@ -163,6 +163,13 @@ class LocalStorage(BaseStorage):
         with storage_errors():
             return Incoming(path, path.open("x+b"))
 
+    def prepare(self, package: Package, incoming: Incoming) -> None:
+        if incoming.metadata is not None and incoming.sidecar is None:
+            sidecar = incoming.sidecar = self.receive()
+            with storage_errors():
+                sidecar.stream.write(incoming.metadata)
+            sidecar.finish()
+
     def create_package(self, package: Package) -> None:
         directory = self.root / package.normalized_name
         with storage_errors():
@@ -178,23 +185,14 @@ class LocalStorage(BaseStorage):
         with storage_errors():
             if target.is_file() and not has_bytes(target, incoming):
                 self.set_aside(location)
-            if incoming.metadata is not None:
-                self._write_sidecar(target, incoming.metadata)
-            # Incoming lies in the same file system, complete and synced: a rename shows the
-            # whole file or none of it, whenever the power goes.
+            # Both lie in the same file system, complete and synced: a rename shows the whole file
+            # or none of it, whenever the power goes.
+            if incoming.sidecar is not None:
+                os.replace(incoming.sidecar.path, target.with_name(target.name + SIDECAR))
             os.replace(incoming.path, target)
             sync(target.parent)
         incoming.location = location
         return location
-
-    def _write_sidecar(self, target: Path, metadata: bytes) -> None:
-        sidecar = self.receive()
-        try:
-            sidecar.stream.write(metadata)
-            sidecar.finish()
-            os.replace(sidecar.path, target.with_name(target.name + SIDECAR))
-        finally:
-            sidecar.discard()
 
     def delete_file(self, location: str) -> None:
         with storage_errors():

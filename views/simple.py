@@ -89,8 +89,7 @@ def upload(site, actor):
             raise InvalidUpload(*faults)
         publishing.add_file(site.storage, actor, distribution, incoming)
     if site.config.DASHBOARD:
-        name, version = distribution.normalized_name, distribution.canonical_version
-        rendering.after_upload(name, version, site.config.README_IMAGES)
+        rendering.after_upload(distribution, site.config.README_IMAGES)
     return HTTPResponse(b"OK\n", 200, {"Content-Type": "text/plain; charset=utf-8"})
 
 

@@ -68,7 +68,7 @@ def judged(site, actor, filename: str, incoming: Incoming | ExtraPyPIError) -> R
         distribution = distributions.read(incoming.stream, filename)
         is_new = publishing.add_file(site.storage, actor, distribution, incoming)
         name, version = distribution.normalized_name, distribution.metadata.version
-        rendering.after_upload(name, version, site.config.README_IMAGES)
+        rendering.after_upload(distribution, site.config.README_IMAGES)
     except ExtraPyPIError as error:
         if error.status >= 500:
             log.error("Upload of %s: %s (%r)", filename, error, error.__cause__)
