@@ -25,6 +25,7 @@ NAMES = [f"pkg-{number}" for number in range(LINKS)]
 TOOLS = ("uv", "pip")
 SLOWEST = 1.15  # times the seconds with static pages
 CROWD = 80  # connections at once
+REPEATED = 2  # times in each round, because an install is short
 INDEX = "/simple/"
 PEERS = (ExtraPyPI, Nginx)
 
@@ -123,6 +124,6 @@ def measure(arguments: argparse.Namespace, folder: Path, load: Load) -> list[Lin
         environment(tool)  # is made before anything is timed
     with ExitStack() as stack:
         chain = Chain(ours, folder, stack)
-        for number in range(arguments.rounds):
+        for number in range(REPEATED * arguments.rounds):
             chain.round(number)
         return [*chain.lines(), crowd(load, ours, chain.address, arguments.seconds)]

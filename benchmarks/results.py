@@ -16,6 +16,7 @@ FORMS = {  # measure -> how it is shown
     "seconds": "{:,.2f} s",
     "memory_mb": "{:,.1f} MB",
     "waited": "{:,.2f} s",
+    "number": "{:,.0f}",
 }
 
 
