@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ from load import CONNECTIONS, PROCESSES, Load, LoadError, responder
 from peers import Bare, ExtraPyPI, Peer
 from pypiservers import PyPIServer
 
-PARTS = ("compare", "installs", "crowd", "growth")  # modules with a function `measure`
+PARTS = ("compare", "installs", "crowd", "growth")  # modules
 FAULTS = (LoadError, RuntimeError, OSError, AssertionError, subprocess.SubprocessError)
 
 
@@ -74,7 +75,7 @@ def measured(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Line]]
     load, lines = Load(), []
     try:
         about = dict(facts(arguments, load))
-        for part in arguments.only or PARTS:
+        for part in arguments.only or parts(arguments):
             print(f"Measuring: {part}", file=sys.stderr)
             lines += measured_part(part, arguments, load)
     finally:
@@ -82,11 +83,20 @@ def measured(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Line]]
     return about, lines
 
 
+def parts(arguments: argparse.Namespace) -> list[str]:
+    """What is measured when nothing is chosen; growth has a --database of its own."""
+    left_out = "growth" if arguments.database or not importlib.util.find_spec("growth") else ""
+    return [part for part in PARTS if part != left_out]
+
+
 def measured_part(part: str, arguments: argparse.Namespace, load: Load) -> list[Line]:
     """The lines of one part; one that says so when it cannot be measured."""
     try:
+        module = importlib.import_module(part)
+        if part == "growth":
+            return module.run(rounds=arguments.rounds)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            return importlib.import_module(part).measure(arguments, Path(folder), load)
+            return module.measure(arguments, Path(folder), load)
     except FAULTS as error:
         said = " ".join(str(error).split())[:300].replace("|", "/")
         return [Line(part, f"ended early: {said}", "", 0, "measured", False)]

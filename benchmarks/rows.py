@@ -20,17 +20,20 @@ def wheels(projects: Projects) -> Iterator[tuple[str, str, str]]:
 
 
 def fill(projects: Projects) -> None:
-    """Lists the projects in the database that is bound; their files have no bytes."""
+    """Lists the projects in the database that is bound, which has none; their files have no bytes.
+
+    The database counts the rows itself, so that its counters go on behind them.
+    """
     ids = {name: number for number, name in enumerate(projects, 1)}
     listed = list(enumerate(wheels(projects), 1))
     with models.writing() as serial:
         insert(
             models.Package,
-            ({"id": ids[n], "name": n, "normalized_name": n, "last_serial": serial} for n in ids),
+            ({"name": name, "normalized_name": name, "last_serial": serial} for name in ids),
         )
         releases = (
-            {"id": id, "package": ids[name], "version": number, "canonical_version": number}
-            for id, (name, number, _) in listed
+            {"package": ids[name], "version": number, "canonical_version": number}
+            for _, (name, number, _) in listed
         )
         insert(models.Release, releases)
         insert(models.File, (file_row(id, name, filename) for id, (name, _, filename) in listed))
