@@ -77,7 +77,9 @@ def measured(arguments: argparse.Namespace) -> tuple[dict[str, str], list[Line]]
         about = dict(facts(arguments, load))
         for part in arguments.only or parts(arguments):
             print(f"Measuring: {part}", file=sys.stderr)
-            lines += measured_part(part, arguments, load)
+            found = measured_part(part, arguments, load)
+            print(table(found), file=sys.stderr)  # in case that a later part breaks off
+            lines += found
     finally:
         load.close()
     return about, lines

@@ -18,6 +18,7 @@ from processes import Address
 from reading import PROJECTS
 from results import Results, numbers, shown
 from samples import MB, BigWheel, big_wheel
+from transfers import Sent
 
 PAGE, LIST = "/simple/few/", "/simple/"
 OTHERS = 2  # connections of each process of the load
@@ -47,7 +48,9 @@ class Crowd:
             _, address = started(self.peer, self.folder / "server", PROJECTS, stack)
             self.peer.upload(address, large)
             before = self._quiet(address)
-            self._add(UPLOADING, self._while_uploading(address, huge))
+            rate, sent = self._while_uploading(address, huge)
+            self._add(UPLOADING, rate)
+            self.results.add("that wheel", self.peer.NAME, **sent._asdict())
             self._add(QUIET, before + self._quiet(address))
             rate, still = self._beside_slow(address, large)
             self._add(DAWDLING, rate)
@@ -63,14 +66,13 @@ class Crowd:
         os.sync()  # what an upload has left to write is not quiet
         return self._others(address, self.seconds)
 
-    def _while_uploading(self, address: Address, huge: BigWheel) -> Rate:
+    def _while_uploading(self, address: Address, huge: BigWheel) -> tuple[Rate, Sent]:
         with ThreadPoolExecutor(1) as client:
             sending = client.submit(self.peer.upload, address, huge)
             rate = self._others(address, SLICE)
             while not sending.done():
                 rate += self._others(address, SLICE)
-            sending.result()
-        return rate
+        return rate, sending.result()
 
     def _beside_slow(self, address: Address, large: BigWheel) -> tuple[Rate, int]:
         gets = [self.peer.get(self.peer.file(large.name, large.path.name), IDENTITY)]

@@ -105,16 +105,28 @@ def warm(tool: str, requests: list[Request]) -> Line:
     return Line(f"{tool} again, warm cache", told, "", others, "all 304, no files", met)
 
 
-def crowd(load: Load, peer: Peer, address: Address, seconds: float) -> Line:
+def crowd(load: Load, peer: Peer, address: Address, seconds: float, when: str) -> Line:
     """Whether so many connections at once are all served."""
-    request = peer.get(f"{INDEX}{NAMES[0]}/", {"Accept-Encoding": "gzip"})
+    request = peer.get(INDEX, {"Accept-Encoding": "gzip"})
     try:
         rate = load.repeat(address, request, seconds, connections=CROWD // PROCESSES)
         told, met = f"{len(rate.latencies):,} requests, p99 {rate.p99 * 1000:.0f} ms", True
     except (LoadError, OSError) as error:
         told, met = str(error), False
-    named = f"{CROWD} connections at once, with Basic"
+    named = f"{CROWD} connections at once, with Basic, {when}"
     return Line(named, told, "", float(not met), "none refused or reset", met)
+
+
+def first_crowd(load: Load, peer: Peer, folder: Path, seconds: float) -> Line:
+    """The same of a server that has not checked the password yet."""
+    folder.mkdir()
+    peer.prepare(folder, {})
+    running, address = peer.start(folder)
+    try:
+        return crowd(load, peer, address, seconds, "just started")
+    finally:
+        running.stop()
+        peer.remove(folder)
 
 
 def measure(arguments: argparse.Namespace, folder: Path, load: Load) -> list[Line]:
@@ -126,4 +138,8 @@ def measure(arguments: argparse.Namespace, folder: Path, load: Load) -> list[Lin
         chain = Chain(ours, folder, stack)
         for number in range(REPEATED * arguments.rounds):
             chain.round(number)
-        return [*chain.lines(), crowd(load, ours, chain.address, arguments.seconds)]
+        return [
+            *chain.lines(),
+            crowd(load, ours, chain.address, arguments.seconds, "warm"),
+            first_crowd(load, ours, folder / "first", arguments.seconds),
+        ]
