@@ -1,13 +1,16 @@
 """A bare Bottle application on waitress: what an answer costs before our code begins.
 
-Run as ``python bare.py PORT THREADS FOLDER``; uploads are stored in the folder.
+Run as ``python bare.py PORT THREADS FOLDER [synced]``; uploads are stored in the folder, and with
+``synced`` they have reached the disk when it answers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import waitress
 from bottle import Bottle, HTTPResponse, request, static_file
@@ -55,7 +58,7 @@ def store() -> str:
                 stored = Path(app.config["folder"], name).open("wb")  # noqa: SIM115
         elif event is None:
             if stored:
-                stored.close()
+                close(stored)
             stored = None
         elif stored:
             digest.update(event)
@@ -63,9 +66,20 @@ def store() -> str:
     return digest.hexdigest()
 
 
-def main(port: str, threads: str, folder: str) -> None:
+def close(stored: BinaryIO) -> None:
+    """Ends the file; with ``synced`` its bytes and its name have reached the disk then."""
+    if app.config["synced"]:
+        stored.flush()
+        os.fsync(stored.fileno())
+        folder = os.open(app.config["folder"], os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    stored.close()
+
+
+def main(port: str, threads: str, folder: str, synced: str = "") -> None:
     """Serves until the process is ended."""
-    app.config["folder"] = folder
+    app.config.update(folder=folder, synced=bool(synced))
     server = waitress.create_server(
         app,
         host="127.0.0.1",

@@ -17,15 +17,14 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from processes import Address
 
 PROCESSES = 2
 CONNECTIONS = 4  # of each process
 GRACE = 60  # seconds that a request may take after the time is up
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 ROOM = memoryview(bytearray(1024 * 1024))  # where the bytes of answers go, to be forgotten
-
-Address = tuple[str, int]
 
 
 class LoadError(Exception):
@@ -45,8 +44,22 @@ class Tally:
 class Rate:
     """What a case came to in one round."""
 
-    per_second: float
-    p99: float  # seconds
+    latencies: list[float]  # seconds, sorted
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Requests that were answered each second."""
+        return len(self.latencies) / self.seconds
+
+    @property
+    def p99(self) -> float:
+        """The 99th percentile of the latencies."""
+        return self.latencies[int(len(self.latencies) * 0.99)]
+
+    def __add__(self, other: Rate) -> Rate:
+        """Both, as if they had been one."""
+        return Rate(sorted(self.latencies + other.latencies), self.seconds + other.seconds)
 
 
 class Client:
@@ -163,9 +176,16 @@ class Load:
     def __init__(self) -> None:
         self.pool = ProcessPoolExecutor(PROCESSES)
 
-    def repeat(self, address: Address, request: bytes, seconds: float, status: int = 200) -> Rate:
-        """The rate of one request, sent again and again over all connections."""
-        shares = [[[request]] * CONNECTIONS] * PROCESSES
+    def repeat(
+        self,
+        address: Address,
+        request: bytes,
+        seconds: float,
+        status: int = 200,
+        connections: int = CONNECTIONS,
+    ) -> Rate:
+        """The rate of one request, sent again and again over so many connections a process."""
+        shares = [[[request]] * connections] * PROCESSES
         return self._run(address, shares, seconds, status)
 
     def once(self, address: Address, requests: list[bytes], clients: int) -> Rate:
@@ -178,64 +198,11 @@ class Load:
         tallies = [each.result() for each in running]
         latencies = sorted(itertools.chain.from_iterable(each.latencies for each in tallies))
         elapsed = max(each.ended for each in tallies) - min(each.began for each in tallies)
-        return Rate(len(latencies) / elapsed, latencies[int(len(latencies) * 0.99)])
+        return Rate(latencies, elapsed)
 
     def close(self) -> None:
         """Ends the processes."""
         self.pool.shutdown()
-
-
-def ask(address: Address, request: bytes, status: int = 200) -> tuple[bytes, int]:
-    """The head of the answer to one request, and the bytes of its body."""
-    with socket.create_connection(address, timeout=GRACE) as connection:
-        connection.sendall(request)
-        head = b""
-        while (length := body_length(head, b"%d" % status)) is None:
-            head += received(connection)
-    return head, length
-
-
-def upload(address: Address, head: bytes, file: Path, tail: bytes) -> float:
-    """The seconds from connecting to the answer, for a request with a large file in it."""
-    began = time.monotonic()
-    with socket.create_connection(address, timeout=10 * GRACE) as connection, file.open("rb") as up:
-        connection.sendall(head)
-        connection.sendfile(up)
-        connection.sendall(tail)
-        answer = b""
-        while body_length(answer, b"200") is None:
-            answer += received(connection)
-    return time.monotonic() - began
-
-
-def download(address: Address, request: bytes, size: int) -> float:
-    """The seconds from connecting to the last byte of a large file.
-
-    :raises LoadError: when it has another size.
-    """
-    began = time.monotonic()
-    with socket.create_connection(address, timeout=10 * GRACE) as connection:
-        connection.sendall(request)
-        head = b""
-        while (missing := body_length(head, b"200")) is None:
-            head += received(connection)
-        if missing != size:
-            raise LoadError(f"The download has {missing} bytes instead of {size}.")
-        missing -= len(head) - head.index(b"\r\n\r\n") - 4
-        while missing > 0:
-            got = connection.recv_into(ROOM)
-            if not got:
-                raise LoadError(f"The download broke off {missing} bytes before its end.")
-            missing -= got
-    return time.monotonic() - began
-
-
-def received(connection: socket.socket) -> bytes:
-    """The next bytes of an answer's head; LoadError when there are none."""
-    data = connection.recv(64 * 1024)
-    if not data:
-        raise LoadError("The server hung up without an answer.")
-    return data
 
 
 class Ready(asyncio.Protocol):

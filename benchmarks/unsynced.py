@@ -1,0 +1,29 @@
+"""extrapypi without waiting for the disk, as pypiserver and the bare application store.
+
+Run as ``python unsynced.py run --port PORT``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import peewee
+
+from extrapypi import database, main
+
+synced = database.sqlite
+
+
+def unsynced(url: str) -> peewee.Database:
+    """The database at ``url``, which leaves it to the system when its bytes reach the disk."""
+    made = synced(url)
+    made.pragma("synchronous", "off", permanent=True)
+    made.close()
+    return made
+
+
+if __name__ == "__main__":
+    os.fsync = lambda handle: None
+    database.sqlite = unsynced
+    sys.exit(main())
