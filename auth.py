@@ -136,6 +136,10 @@ class Authenticator:
             self.last_seen.note(actor)
         return actor
 
+    def has_met(self, header: str) -> bool:
+        """Whether these credentials were good once in this process; asks nobody."""
+        return self._digest(header) in self.kept
+
     def _digest(self, header: str) -> bytes:
         text = header.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self.key, digest_size=32).digest()

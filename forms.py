@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 from bottle import request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
@@ -25,6 +26,8 @@ LONGEST_FIELDS = 16 * 1024**2  # bytes of all text fields together
 # What a form may be larger than its file: the fields, and the lines between the parts.
 OVERHEAD = LONGEST_FIELDS + MOST_PARTS * 8192
 
+EARLY = "extrapypi.form"  # in the environ: a form that was read while it came in
+
 Fields = dict[str, list[str]]
 
 
@@ -39,16 +42,23 @@ def sent_form(storage: BaseStorage, max_size: int) -> Iterator[tuple[Fields, Inc
     :raises TooLarge: for too many or too long parts.
     :raises NoRoom: when the disk is full.
     """
-    reader = FormReader(storage, max_size)
+    early = request.environ.get(EARLY)
+    is_early = early is not None  # a buffer of waitress has a length, which is 0
+    reader = early.result() if is_early else reader_of(FormReader, storage, max_size)
     try:
-        for _ in reader.parts():
+        for _ in reader.parts(request.environ["wsgi.input"]):
             pass
         if reader.incoming is not None:
             reader.incoming.finish()
         yield reader.fields, reader.incoming
     finally:
-        if reader.incoming is not None:
-            reader.incoming.discard()
+        reader.discard()
+
+
+def reader_of(kind: type[FormReader], *settings: Any) -> FormReader:
+    """A reader for the form of the request at hand."""
+    content_type = request.environ.get("CONTENT_TYPE") or ""
+    return kind(*settings, content_type=content_type, content_length=request.content_length)
 
 
 def sent_files(
@@ -62,9 +72,9 @@ def sent_files(
     :param check: gets the field ``form_token`` before any file is taken, and raises if it is wrong.
     :raises InvalidInput, TooLarge: as in :func:`sent_form`.
     """
-    reader = FilesReader(storage, max_size, check)
+    reader = reader_of(FilesReader, storage, max_size, check)
     try:
-        for segment in reader.parts():
+        for segment in reader.parts(request.environ["wsgi.input"]):
             if reader.incoming is not None:
                 yield segment.filename, reader.finished()
                 reader.drop()
@@ -77,30 +87,45 @@ def sent_files(
 
 
 class FormReader:
-    """Takes the parts of a multipart form one by one, as they come."""
+    """Takes the parts of a multipart form one by one, as they come.
 
-    def __init__(self, storage: BaseStorage, max_size: int) -> None:
+    :param max_size: bytes that a file may have.
+    :raises InvalidInput: for a Content-Type of something else.
+    """
+
+    def __init__(
+        self, storage: BaseStorage, max_size: int, *, content_type: str, content_length: int
+    ) -> None:
         self.storage = storage
         self.max_size = max_size
         self.fields: Fields = {}
         self.incoming: Incoming | None = None
         self.text_size = 0
-
-    def parts(self) -> Iterator[MultipartSegment]:
-        """Reads the whole body; gives each part once it is complete."""
-        kind, options = parse_options_header(request.environ.get("CONTENT_TYPE") or "")
+        kind, options = parse_options_header(content_type)
         if kind != "multipart/form-data":
             raise InvalidInput(f"An upload is multipart/form-data, not {kind[:100] or 'nothing'}.")
         if not options.get("boundary"):
             raise InvalidInput("The form's Content-Type names no boundary that can be read.")
-        try:
-            parser = PushMultipartParser(
+        with form_errors():
+            self.parser = PushMultipartParser(
                 options["boundary"],
-                content_length=request.content_length,
+                content_length=content_length,
                 max_segment_count=MOST_PARTS,
                 max_header_size=8192,
             )
-            for event in parser.parse_blocking(request.environ["wsgi.input"].read, CHUNK):
+
+    def parts(self, stream: BinaryIO) -> Iterator[MultipartSegment]:
+        """Reads the rest of the form; gives each part once it is complete."""
+        left = self.parser.content_length  # servers may wait for ever for more; -1: unknown
+        while not self.parser.closed:
+            data = stream.read(min(CHUNK, left) if left >= 0 else CHUNK)
+            left -= len(data) if left >= 0 else 0
+            yield from self.take(data)
+
+    def take(self, data: bytes) -> Iterator[MultipartSegment]:
+        """Takes some bytes of the form, b"" at its end; gives each part that they complete."""
+        with form_errors():
+            for event in self.parser.parse(data):
                 if isinstance(event, MultipartSegment):
                     self.sink = self._sink_of(event)
                     self.segment, self.chunks = event, []
@@ -109,9 +134,11 @@ class FormReader:
                     yield self.segment
                 else:
                     self.sink(event)
-        except MultipartError as error:
-            kind = TooLarge if error.http_status == 413 else InvalidInput
-            raise kind(f"The form cannot be read: {error.args[0]}.") from error
+
+    def discard(self) -> None:
+        """Removes the file that the storage has not taken over."""
+        if self.incoming is not None:
+            self.incoming.discard()
 
     def _sink_of(self, segment: MultipartSegment) -> Callable[[bytes], None]:
         """The method that takes the bytes of this part."""
@@ -159,8 +186,10 @@ class FormReader:
 class FilesReader(FormReader):
     """Takes the files of a browser's form, of which one may be unfit and the next one good."""
 
-    def __init__(self, storage: BaseStorage, max_size: int, check: Callable[[str], None]) -> None:
-        super().__init__(storage, max_size)
+    def __init__(
+        self, storage: BaseStorage, max_size: int, check: Callable[[str], None], **form: Any
+    ) -> None:
+        super().__init__(storage, max_size, **form)
         self.check = check
         self.checked = False
         self.fault: ExtraPyPIError | None = None
@@ -210,9 +239,18 @@ class FilesReader(FormReader):
 
     def drop(self) -> None:
         """Forgets the file at hand; what the storage has not taken over is removed."""
-        if self.incoming is not None:
-            self.incoming.discard()
+        self.discard()
         self.incoming = self.fault = None
+
+
+@contextmanager
+def form_errors() -> Iterator[None]:
+    """Turns what the parser says into InvalidInput or TooLarge."""
+    try:
+        yield
+    except MultipartError as error:
+        kind = TooLarge if error.http_status == 413 else InvalidInput
+        raise kind(f"The form cannot be read: {error.args[0]}.") from error
 
 
 def value(fields: Fields, name: str) -> str:

@@ -6,19 +6,27 @@ import errno
 import hashlib
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from extrapypi.errors import NoRoom, NotStored, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit
-CHUNK = 1024 * 1024  # bytes read at once
-THREADED = 256 * 1024  # bytes from which hashing a chunk in threads is worth the hand-over
-
-hashers = ThreadPoolExecutor(3, "hash")  # hashlib lets other threads run
+CHUNK = 1024 * 1024  # bytes read or hashed at once
+THREADED = 256 * 1024  # bytes from which hashing in threads is worth the hand-over
+AHEAD = 4  # chunks of a file that wait to be hashed, at most
+HASHES = {
+    "md5": partial(hashlib.md5, usedforsecurity=False),
+    "sha256": hashlib.sha256,
+    "blake2b_256": partial(hashlib.blake2b, digest_size=32),
+}
+# A thread for each kind, which takes the chunks in order; hashlib lets other threads run.
+hashers = {name: ThreadPoolExecutor(1, name) for name in HASHES}
 
 
 class Incoming:
@@ -38,29 +46,41 @@ class Incoming:
         self.metadata: bytes | None = None
         self.location = ""
         self.sidecar: Incoming | None = None
-        self._hashing: list[Future] = []
-        self._hashes = {
-            "md5": hashlib.md5(usedforsecurity=False),
-            "sha256": hashlib.sha256(),
-            "blake2b_256": hashlib.blake2b(digest_size=32),
-        }
+        self._unhashed: list[bytes] = []
+        self._waiting = 0  # bytes in them
+        self._hashing: deque[list[Future]] = deque()  # for each chunk
+        self._hashes = {name: new() for name, new in HASHES.items()}
 
     def write(self, chunk: bytes) -> None:
-        """Adds the bytes; a large chunk is hashed in threads while the next one comes in.
+        """Adds the bytes; threads hash them while the next ones come in.
 
         :raises NoRoom: when the disk is full.
         """
-        wait(self._hashing)
-        updates = [each.update for each in self._hashes.values()]
-        if len(chunk) >= THREADED:
-            self._hashing = [hashers.submit(update, chunk) for update in updates]
-        else:
-            self._hashing = []
-            for update in updates:
-                update(chunk)
         with storage_errors():
             self.stream.write(chunk)
         self.size += len(chunk)
+        self._unhashed.append(chunk)
+        self._waiting += len(chunk)
+        if self._waiting >= CHUNK:
+            self._hash()
+
+    def _hash(self) -> None:
+        """Hashes what came since the last time; a little at once, much in threads."""
+        chunk = b"".join(self._unhashed)
+        if len(chunk) < THREADED:
+            self._wait(0)
+            for each in self._hashes.values():
+                each.update(chunk)
+        else:
+            self._wait(AHEAD - 1)
+            hashes = self._hashes.items()
+            self._hashing.append([hashers[name].submit(h.update, chunk) for name, h in hashes])
+        self._unhashed, self._waiting = [], 0
+
+    def _wait(self, most: int) -> None:
+        """Waits until so few chunks are not hashed yet."""
+        while len(self._hashing) > most:
+            wait(self._hashing.popleft())
 
     def finish(self) -> None:
         """Makes sure that the bytes have reached the disk."""
@@ -71,7 +91,8 @@ class Incoming:
     @property
     def digests(self) -> dict[str, str]:
         """The digests of what was written so far."""
-        wait(self._hashing)
+        self._hash()
+        self._wait(0)
         return {name: each.hexdigest() for name, each in self._hashes.items()}
 
     @property

@@ -1,8 +1,8 @@
 """The application under waitress, as ``extrapypi run`` serves it.
 
 waitress takes in the whole body before it asks the application, and ends at once when it is
-stopped. So what needs no body is refused here as soon as the header is read, and a stop lets the
-requests in flight come to their end.
+stopped. So what needs no body is refused here as soon as the header is read, the form of an upload
+is read while it comes in, and a stop lets the requests in flight come to their end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import logging
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import waitress
@@ -29,7 +32,7 @@ from extrapypi.errors import (
     NotLoggedIn,
     TooLarge,
 )
-from extrapypi.forms import MOST_FILES, OVERHEAD
+from extrapypi.forms import EARLY, MOST_FILES, OVERHEAD, FormReader
 from extrapypi.gateway import Gateway
 from extrapypi.incoming import FULL, room
 from extrapypi.sessions import COOKIE
@@ -79,11 +82,59 @@ class Forgetful:
         return 0
 
 
+class EarlyForm:
+    """A buffer for the body of an upload, which reads the form while it comes in.
+
+    So the file is written and hashed once, and at its end is where the storage wants it. A fault
+    waits until the application asks: it says first who may upload at all.
+    """
+
+    def __init__(self, *settings: Any, **form: Any) -> None:
+        self.reader: FormReader | None = None
+        self.fault: ExtraPyPIError | None = None
+        with self._faults():
+            self.reader = FormReader(*settings, **form)
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except ExtraPyPIError as error:
+            self.fault = error
+            self.close()
+
+    def append(self, data: bytes) -> None:
+        """Takes the next bytes; after a fault they are forgotten."""
+        if self.fault is None:
+            with self._faults():
+                for _ in self.reader.take(data):
+                    pass
+
+    def result(self) -> FormReader:
+        """The reader, which has taken all bytes; raises what was wrong with them."""
+        if self.fault is not None:
+            raise self.fault
+        return self.reader
+
+    def getfile(self) -> BytesIO:
+        """Nothing is left to read."""
+        return BytesIO()
+
+    def close(self) -> None:
+        """Removes the file that the storage has not taken over."""
+        if self.reader is not None:
+            self.reader.discard()
+
+    def __len__(self) -> int:
+        return 0
+
+
 class Parser(HTTPRequestParser):
     """Refuses a body as soon as its header shows that it will not be taken."""
 
-    config: Any = None  # both are set by Server
+    site: Any = None  # both are set by Server
     spool: Any = None
+    form: EarlyForm | None = None
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
@@ -94,6 +145,29 @@ class Parser(HTTPRequestParser):
                 self.refuse(error)
                 self.completed = self.expect_continue  # such a client sends no body then
                 self.expect_continue = False
+            else:
+                if self.is_early:
+                    self.read_early()
+
+    @property
+    def is_early(self) -> bool:
+        """Whether this is an upload with credentials that were good before.
+
+        Hashing is work that strangers shall not make.
+        """
+        authorization = self.headers.get("AUTHORIZATION", "")
+        is_plain = self.command == "POST" and self.is_upload and not self.chunked
+        return is_plain and self.site.authenticator.has_met(authorization)
+
+    def read_early(self) -> None:
+        """Lets the form be read while it comes in."""
+        self.form = EarlyForm(
+            self.site.storage,
+            self.site.config.MAX_UPLOAD_SIZE,
+            content_type=self.headers.get("CONTENT_TYPE", ""),
+            content_length=self.content_length,
+        )
+        self.body_rcv.buf = self.form
 
     def check_header(self) -> None:
         """Refuses a body that will not be taken.
@@ -101,7 +175,8 @@ class Parser(HTTPRequestParser):
         :raises NotLoggedIn: for an upload without credentials.
         :raises Forbidden: for one of a browser that is not logged in.
         :raises TooLarge: for more than the setting allows, or much where nothing is uploaded.
-        :raises NoRoom: when the disk cannot take it, once as a body and once as a file.
+        :raises NoRoom: when the disk cannot take it as a file and, unless it is read while it
+            comes in, once more as a body.
         """
         self.check_size(self.content_length)
         if self.is_upload and "AUTHORIZATION" not in self.headers:
@@ -109,7 +184,7 @@ class Parser(HTTPRequestParser):
         if self.is_upload_page and f"{COOKIE}=" not in self.headers.get("COOKIE", ""):
             raise Forbidden("Log in to upload files.")  # a 401 lets browsers ask for a password
         if self.content_length > SPOOL_OVER:
-            self.check_room(2 * self.content_length)
+            self.check_room(self.content_length * (1 if self.is_early else 2))
 
     @property
     def is_upload(self) -> bool:
@@ -119,17 +194,17 @@ class Parser(HTTPRequestParser):
     @property
     def is_upload_page(self) -> bool:
         """Whether the body is a form with files that a browser sends."""
-        return self.path.rstrip("/").endswith(UPLOAD_PAGE) and self.config.DASHBOARD
+        return self.path.rstrip("/").endswith(UPLOAD_PAGE) and self.site.config.DASHBOARD
 
     def check_size(self, size: int) -> None:
         """Refuses a body of more bytes than may come to this URL, with TooLarge."""
         if not (self.is_upload or self.is_upload_page) and size > SPOOL_OVER:
             raise TooLarge(f"Nothing is uploaded here, and {size} bytes are too many.")
         files = MOST_FILES if self.is_upload_page else 1
-        if size > files * self.config.MAX_UPLOAD_SIZE + OVERHEAD:
+        if size > files * self.site.config.MAX_UPLOAD_SIZE + OVERHEAD:
             raise TooLarge(
                 f"The upload has {size} bytes or more; this index takes files of at most "
-                f"{self.config.MAX_UPLOAD_SIZE} (MAX_UPLOAD_SIZE)."
+                f"{self.site.config.MAX_UPLOAD_SIZE} (MAX_UPLOAD_SIZE)."
             )
 
     def check_room(self, size: int) -> None:
@@ -181,6 +256,12 @@ class Parser(HTTPRequestParser):
 class Task(WSGITask):
     """The answer to a request; a 304, which has no length, lets the connection open."""
 
+    def get_environment(self) -> dict[str, Any]:
+        environ = super().get_environment()
+        if self.request.form is not None:
+            environ[EARLY] = self.request.form
+        return environ
+
     def set_close_on_finish(self) -> None:
         asks = self.request.headers.get("CONNECTION", "").lower()
         if self.version != "1.1" or asks == "close" or not self.status.startswith("304"):
@@ -198,6 +279,11 @@ class Channel(HTTPChannel):
             for request in self.requests:
                 request.headers["CONNECTION"] = "close"
         super().service()
+
+    def handle_close(self) -> None:
+        if self.request is not None:  # half read
+            self.request.close()
+        super().handle_close()
 
     @property
     def busy(self) -> bool:
@@ -217,7 +303,7 @@ class Server:
         if spool is not None:
             tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
         self.parser = type(
-            "Parser", (Parser,), {"config": self.config, "spool": spool or tempfile.gettempdir()}
+            "Parser", (Parser,), {"site": app.site, "spool": spool or tempfile.gettempdir()}
         )
         self.waitress = self._create()
         self.map = getattr(self.waitress, "map", None) or self.waitress._map
