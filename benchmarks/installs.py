@@ -20,6 +20,8 @@ from transfers import ask
 
 from clients import Machine, Request, access_lines, environment, with_credentials  # isort: skip
 
+from extrapypi.accesslog import LATEST  # isort: skip
+
 LINKS = 60  # wheels, of which each needs the next one
 NAMES = [f"pkg-{number}" for number in range(LINKS)]
 TOOLS = ("uv", "pip")
@@ -90,8 +92,10 @@ def install(machine: Machine, tool: str, address: Address) -> float:
 
 def asked_again(machine: Machine, tool: str, running: Running, address: Address) -> list[Request]:
     """What the server is asked when the tool, its cache warm, installs the chain anew."""
+    time.sleep(2 * LATEST)  # the last lines are in the log then
     start = running.log.stat().st_size
     install(machine, tool, address)
+    time.sleep(2 * LATEST)
     return access_lines(running.log.read_bytes()[start:].decode())
 
 

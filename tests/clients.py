@@ -78,6 +78,10 @@ distribution = false
 name = "pypi"
 url = "{url}"
 """
+AT_ONCE = """
+from extrapypi.settings import LOGGING_CONFIG
+LOGGING_CONFIG["handlers"]["access"] = LOGGING_CONFIG["handlers"]["default"]
+"""  # so that a request's line is in the log before its answer is under way
 LOCK = {"poetry": ("lock", "--regenerate"), "pdm": ("lock",)}
 INSTALL = {"poetry": ("install",), "pdm": ("sync",)}
 CREDENTIALS = {  # tool -> its file for them, below the home directory, and the table in it
@@ -231,7 +235,7 @@ class Index:
     def _set_up(self, settings: str) -> None:
         config = self.folder / "config.py"
         self.command("start", "--filename", config)
-        config.write_text(f"{config.read_text()}\n{settings}\n")
+        config.write_text(f"{config.read_text()}\n{AT_ONCE}\n{settings}\n")
         self.environment["EXTRAPYPI_CONFIG"] = str(config)
         self.command("init", "--password", PASSWORDS[ADMIN], "--pip-pwd", PASSWORDS[INSTALLER])
         for role in (MAINTAINER, DEVELOPER):
@@ -326,7 +330,7 @@ class Index:
     def requests(self) -> Iterator[list[Request]]:
         """A list that holds, after the block, what the server was asked meanwhile.
 
-        Complete without waiting: the line is written before the client gets the answer.
+        Complete without waiting, because of AT_ONCE.
         """
         seen: list[Request] = []
         start = self.log.stat().st_size

@@ -105,7 +105,9 @@ def test_what_is_no_form_gets_the_same_answer(index, kind):
 def test_a_good_form_is_taken_either_way(index):
     for number, authorization in enumerate((MET, unmet())):
         filename, body = wheel_bytes(f"good-{number}", files={"data.bin": bytes(3_000_000)})
-        sent = post(form(filename, body) + b"--b--\r\nwhat follows is of no interest", authorization)
+        sent = post(
+            form(filename, body) + b"--b--\r\nwhat follows is of no interest", authorization
+        )
         assert ask(index, sent)[0] == "200 OK"
         _, _, got = ask(index, request(f"/packages/good-{number}/{filename}", Authorization=MET))
         assert got == body
