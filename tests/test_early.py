@@ -74,7 +74,7 @@ FAULTY = {
     "no form": b"x" * 3000,
     "no end": form(*WHEEL),
     "half a part": form(*WHEEL)[:-150],
-    "no file": b'--b\r\nContent-Disposition: form-data; name=":action"\r\n\r\nfile_upload\r\n--b--\r\n',
+    "no file": b'--b\r\nContent-Disposition: form-data; name=":action"\r\n\r\nx\r\n--b--\r\n',
     "two files": form(*WHEEL, SECOND) + b"--b--\r\n",
     "a wrong digest": form(*WHEEL, sha256_digest="0" * 64) + b"--b--\r\n",
     "another action": form(*WHEEL, **{":action": "submit"}) + b"--b--\r\n",
