@@ -29,7 +29,7 @@ from urllib.parse import quote, urlencode
 
 from lines import Line
 from peers import ACCOUNT, ADMIN, CACHE, ExtraPyPI, Running, environment, file_row
-from peewee import chunked
+from peewee import SqliteDatabase, chunked
 from tqdm import tqdm
 
 # peers has put the checkout and its tests on the path
@@ -45,6 +45,7 @@ FLAT, STARTED, IDLE = 1.5, 2, 120  # what is to be kept: a ratio, seconds, MB
 USERS, FIRST_USER = 50, 11  # maintainers; those of `init` come before
 POPULAR = "core-runtime"  # every second project needs it
 BATCH = 5_000  # rows that are inserted at once
+CACHED = 2_000_000  # kB of what SQLite writes, until it is committed
 DESCRIPTION = "A paragraph about what it does and how to use it.\n\n" * 60  # 3 kB
 RENDERED_BY = rendering.rendered_by()  # so that no page has to be rendered first
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -80,6 +81,11 @@ class Made:
     downloads: int  # of each file on a day
 
     @property
+    def is_archived(self) -> bool:
+        """Whether it takes no files any more; one in a hundred is."""
+        return self.id % 100 == 0
+
+    @property
     def releases(self) -> Iterator[tuple[int, str]]:
         """Id and version of each release; the file has the same id."""
         first = (self.id - 1) * RELEASES + 1
@@ -89,13 +95,13 @@ class Made:
 def made(projects: int) -> Iterator[Made]:
     """So many projects, the same ones each time."""
     chance = random.Random(projects)
-    names = [POPULAR]
+    names = []
     for number in range(1, projects):
         words = (chance.choice(TOPICS), chance.choice(TOPICS), chance.choice(KINDS))
         names.append("-".join((*words, str(number))))
-    for number, name in enumerate(names, 1):
+    for number, name in enumerate([POPULAR, *names], 1):
         topic, team = chance.choice(TOPICS), chance.randrange(projects // 20)
-        needs = chance.sample(names[1:], 2) + ([POPULAR] if number % 2 == 0 else [])
+        needs = chance.sample(names, 2) + ([POPULAR] if number % 2 == 0 else [])
         yield Made(
             id=number,
             name=name,
@@ -129,6 +135,8 @@ def fill(projects: int) -> None:
         models.Journal: each_of(journal_rows, projects),
         models.Download: each_of(download_rows, projects),
     }
+    if isinstance(database.database.obj, SqliteDatabase):
+        database.execute(f"PRAGMA cache_size = -{CACHED}")
     with database.connection(), database.transaction():
         for table, rows in tables.items():
             insert(table, tqdm(rows, desc=f"{projects} {table.__name__}", disable=None))
@@ -179,7 +187,7 @@ def package_row(project: Made) -> dict[str, Any]:
         "name": project.name,
         "normalized_name": project.name,
         "summary": project.summary,
-        "status": "archived" if project.id % 100 == 0 else "active",
+        "status": "archived" if project.is_archived else "active",
         "last_serial": project.id * RELEASES,
         "latest_release_id": last,
         "latest_version": version,
@@ -289,7 +297,9 @@ class Index:
     def __post_init__(self) -> None:
         """Logs in."""
         self.connection = http.client.HTTPConnection(*self.address, timeout=120)
-        self.all = list(made(self.projects))
+        self.ordinary = [
+            each for each in made(self.projects) if each.id > 1 and not each.is_archived
+        ]
         form = urlencode(dict(zip(("username", "password"), ADMIN.split(":"), strict=True)))
         answer = self.ask("POST", "/dashboard/login", form.encode(), FORM, 303)
         self.cookie = answer.headers["Set-Cookie"].partition(";")[0]
@@ -330,13 +340,9 @@ class Index:
             raise RuntimeError(f"The upload of {filename}: {said.decode()}")
         return taken
 
-    def any(self) -> str:
-        """The name of some project; there is something in particular about none of them."""
-        return self.chance.choice(self.all[1:]).name
-
-    def named(self) -> Made:
-        """Some project, with what it is found by."""
-        return self.chance.choice(self.all[1:])
+    def some(self) -> Made:
+        """A project about which there is nothing in particular."""
+        return self.chance.choice(self.ordinary)
 
 
 Work = Callable[[Index], float]
@@ -368,17 +374,17 @@ def cases() -> dict[str, Work]:
     orders = [sign + column for column in catalogue.SORTS for sign in ("", "-")]
     tabs = ("description", "files", "dependencies", "dependents", "history")
     searches = {
-        "a name": lambda index: index.any(),
-        "a word that one project has": lambda index: codename(index.named().id),
-        "a part of such a word": lambda index: codename(index.named().id)[:7],
-        "a name and its topic": lambda index: index.any().replace("-", " "),
+        "a name": lambda index: index.some().name,
+        "a word that one project has": lambda index: codename(index.some().id),
+        "a part of such a word": lambda index: codename(index.some().id)[:7],
+        "a name and its topic": lambda index: index.some().name.replace("-", " "),
         "a word that many have": "workflow",
         "a word that all have": "internal",
         "two words that many have": "workflow ledger",
         "one letter": "a",
         "two letters": "wk",
         "what nobody has": "nothing-like-this",
-        "depends:": lambda index: f"depends:{index.any()}",
+        "depends:": lambda index: f"depends:{index.some().name}",
         "depends: (half of all)": f"depends:{POPULAR}",
         "author:": lambda index: f"author:team{index.chance.randrange(index.projects // 20)}@",
         "maintainer:": lambda index: f"maintainer:team{index.chance.randrange(USERS)}",
@@ -386,13 +392,15 @@ def cases() -> dict[str, Work]:
         "words and filters": f"workflow internal status:active author:team1 depends:{POPULAR}",
     }
     return {
-        "project page, made": timed(lambda index: index.install(index.any())),
+        "project page, made": timed(lambda index: index.install(index.some().name)),
         "project page, kept": timed(lambda index: index.install(POPULAR)),
         "upload to a new project": lambda index: index.publish(f"new-{uuid.uuid4().hex[:12]}"),
-        "upload to a project": lambda index: index.publish(index.any()),
+        "upload to a project": lambda index: index.publish(index.some().name),
         **{f"list, {order}": timed(lambda i, o=order: i.browse(f"?sort={o}")) for order in orders},
         **{
-            f"project, {tab}": timed(lambda i, t=tab: i.browse(f"packages/{i.any()}/?tab={t}"))
+            f"project, {tab}": timed(
+                lambda i, t=tab: i.browse(f"packages/{i.some().name}/?tab={t}")
+            )
             for tab in tabs
         },
         **{
@@ -415,7 +423,7 @@ def url_of(folder: Path, template: str | None, projects: int) -> str:
 
 def prepare(folder: Path, template: str | None, projects: int) -> None:
     """Lays a filled index into the folder; one on SQLite is kept for the next run."""
-    scripts = [*sorted(database.MIGRATIONS.glob("0*.py")), Path(__file__)]
+    scripts = sorted(database.MIGRATIONS.glob("0*.py"))
     key = hashlib.sha256(b"".join(path.read_bytes() for path in scripts)).hexdigest()[:12]
     kept = CACHE / f"growth-{projects}-{key}.db"
     url = url_of(folder, template, projects)
@@ -511,10 +519,11 @@ def run(template: str | None = None, rounds: int = ROUNDS) -> list[Line]:
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        indexes = []
+        indexes, folders = [], {}
         for projects in (SMALL, LARGE):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=CACHE)))
-            prepare(folder, template, projects)
+            folders[projects] = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=CACHE)))
+            prepare(folders[projects], template, projects)
+        for projects, folder in folders.items():
             indexes.append(start(folder, template, projects))
             stack.callback(indexes[-1].running.stop)
         return [*of_processes(*indexes), *measure(*indexes, rounds)]
