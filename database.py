@@ -250,9 +250,17 @@ def with_texts(texts: list[tuple[str, list[str]]]) -> peewee.Select | None:
 
 
 def phrase(column: str, spellings: list[str]) -> str:
-    """One of the spellings in the column, as FTS5 asks for it."""
-    quoted = ('"{}"'.format(spelling.replace('"', '""')) for spelling in spellings)
-    return f"{column} : ({' OR '.join(quoted)})"
+    """What FTS5 is asked for the projects that may have one of the spellings in the column.
+
+    A third of the trigrams is enough, and takes less than half the time: what has them all and not
+    the spelling is rare, and told apart afterwards.
+    """
+    ways = []
+    for text in spellings:
+        starts = (*range(0, len(text) - TRIGRAM, TRIGRAM), len(text) - TRIGRAM)
+        parts = (text[start : start + TRIGRAM].replace('"', '""') for start in starts)
+        ways.append(" AND ".join(f'"{part}"' for part in parts))
+    return f"{column} : ({' OR '.join(f'({way})' for way in ways)})"
 
 
 def close() -> None:

@@ -10,7 +10,7 @@ import peewee
 from extrapypi.errors import InvalidInput
 
 PER_PAGE = 50
-MOST = 1_000  # rows of a list that has to be read and sorted as a whole; it is cut there
+MOST = 250  # rows of a list that has to be read and sorted as a whole; it is cut there
 NUMBER = re.compile(r"[0-9]{1,9}\Z")
 
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import peewee
 from packaging.utils import canonicalize_name
-from peewee import fn
+from peewee import JOIN, fn
 
-from extrapypi.database import contains, with_texts
+from extrapypi.database import contains, database, with_texts
 from extrapypi.errors import InvalidInput
 from extrapypi.models import (
     STATUSES,
@@ -99,12 +99,12 @@ def matching(query: Query, wanted: str) -> tuple[set[tuple[int, str]], bool]:
     sources = [with_texts(texts) if texts else None, *(each.source for each in filters)]
     wholly = Package.select(Package.id, Package.normalized_name).where(*tests)
     rows = begun(wholly, [each for each in sources if each is not None]).limit(MOST + 1)
-    found = list(rows.tuples())
+    found = database.execute(rows).fetchall()  # peewee's own reading takes three times as long
     is_cut = len(found) > MOST
     if is_cut and wanted:
         name = Package.normalized_name
         named = wholly.where(name >= wanted, name < wanted + AFTER_NAMES).order_by(name)
-        found.extend(named.limit(MOST).tuples())
+        found += database.execute(named.limit(MOST)).fetchall()
     return set(found), is_cut
 
 
@@ -115,7 +115,9 @@ def begun(query: peewee.Select, sources: list[peewee.Select]) -> peewee.Select:
     if len(sources) > 1:
         sources.sort(key=lambda source: source.limit(MOST + 1).count())
     source = sources[0].alias("source")
-    return query.join(source, on=(source.c.id == Package.id))
+    # SQLite keeps the order of a cross join, and then takes no more of the source than it needs.
+    begun = query.from_(peewee.Join(source, Package, JOIN.CROSS))
+    return begun.where(source.c.id == Package.id)
 
 
 def shown(ids: list[int]) -> list[Package]:
