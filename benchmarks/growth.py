@@ -493,9 +493,9 @@ def measure(small: Index, large: Index, rounds: int) -> list[Line]:
             work(index)  # what is loaded and kept at the first request
     for _ in tqdm(range(rounds), desc="rounds", disable=None):
         for title, work in works.items():
-            for index in (small, large):
-                taken = statistics.median(work(index) for _ in range(REQUESTS))
-                times.setdefault((title, index.projects), []).append(taken)
+            taken = [(work(small), work(large)) for _ in range(REQUESTS)]
+            for index, each in zip((small, large), zip(*taken, strict=True), strict=True):
+                times.setdefault((title, index.projects), []).append(statistics.median(each))
     medians = {key: statistics.median(taken) * 1000 for key, taken in times.items()}
     return [
         flat(title, medians[title, large.projects], medians[title, small.projects])

@@ -233,12 +233,12 @@ class Cut(Exception):
 
 
 @pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
-@pytest.mark.parametrize("statements", [1, 2, 7, 20, 30])
+@pytest.mark.parametrize("statements", [1, 2, 7, 20, 30, 41, 52, 57, 61])
 def test_an_upgrade_that_broke_off_in_the_middle_is_completed(empty, monkeypatch, statements):
     done, real = [], database.MySQL.execute_sql
 
     def execute_sql(self, sql, params=None):
-        if sql.startswith("CREATE"):
+        if sql.startswith(("CREATE", "ALTER")):
             done.append(sql)
             if len(done) > statements:
                 raise Cut
@@ -248,7 +248,7 @@ def test_an_upgrade_that_broke_off_in_the_middle_is_completed(empty, monkeypatch
     with pytest.raises(Cut):
         database.upgrade_schema()
     monkeypatch.undo()
-    assert database.upgrade_schema() == NAMES
+    assert database.upgrade_schema()[-1] == NAMES[-1]
     assert differences() == []
 
 
