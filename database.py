@@ -35,6 +35,7 @@ MAX_CONNECTIONS = 32  # per process, to a database server
 # MySQL's locks belong to no database, so the name has to tell of it, in at most 64 characters.
 MYSQL_LOCK = "CONCAT_WS('.', 'extrapypi', SHA1(DATABASE()))"
 TRIGRAM = 3  # characters, of which the search's index on SQLite is made
+PARTS = 4  # of a word that are asked for there, at most
 DUPLICATE_KEY_NAME = 1061  # MySQL's error when an index is there
 REFUSALS = (  # in which peewee and the drivers say that they do not take a parameter
     *(ValueError, TypeError, AttributeError, LookupError, NotImplementedError, OSError),
@@ -252,12 +253,13 @@ def with_texts(texts: list[tuple[str, list[str]]]) -> peewee.Select | None:
 def phrase(column: str, spellings: list[str]) -> str:
     """What FTS5 is asked for the projects that may have one of the spellings in the column.
 
-    A third of the trigrams is enough, and takes less than half the time: what has them all and not
-    the spelling is rare, and told apart afterwards.
+    Some of the trigrams are enough, and take a third of the time: what has them and not the
+    spelling is rare, and told apart afterwards.
     """
     ways = []
     for text in spellings:
-        starts = (*range(0, len(text) - TRIGRAM, TRIGRAM), len(text) - TRIGRAM)
+        last = len(text) - TRIGRAM
+        starts = (*range(0, last, max(TRIGRAM, -(-last // (PARTS - 1)))), last)
         parts = (text[start : start + TRIGRAM].replace('"', '""') for start in starts)
         ways.append(" AND ".join(f'"{part}"' for part in parts))
     return f"{column} : ({' OR '.join(f'({way})' for way in ways)})"

@@ -2,7 +2,7 @@
 
 The words are looked for in columns that :meth:`~extrapypi.models.Package.touch` keeps folded, so
 that no database's own idea of upper and lower case matters. However many projects there are, a
-search reads no more than MOST of those that match: it begins with the condition that the fewest
+search reads no more than MOST of those that match: it begins with a condition that few of them
 meet, and of a broad one it takes the names that begin with what was typed, and some others.
 """
 
@@ -109,11 +109,13 @@ def matching(query: Query, wanted: str) -> tuple[set[tuple[int, str]], bool]:
 
 
 def begun(query: peewee.Select, sources: list[peewee.Select]) -> peewee.Select:
-    """The query, so that it begins with that of the sources which has the fewest rows."""
+    """The query, so that it begins with one of the sources: if possible, one that has few rows."""
     if not sources:
         return query
-    if len(sources) > 1:
-        sources.sort(key=lambda source: source.limit(MOST + 1).count())
+    for source in sources if len(sources) > 1 else ():
+        ids = [row[0] for row in database.execute(source.limit(MOST + 1)).fetchall()]
+        if len(ids) <= MOST:
+            return query.where(Package.id.in_(ids))
     source = sources[0].alias("source")
     # SQLite keeps the order of a cross join, and then takes no more of the source than it needs.
     begun = query.from_(peewee.Join(source, Package, JOIN.CROSS))

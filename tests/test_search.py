@@ -325,6 +325,17 @@ def test_no_search_goes_through_all_projects(many, browser, monkeypatch, query):
         assert scans(sql, parameters) == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("query", ["part-07", "07", "common part-07", "author:team 07"])
+def test_an_sqlite_without_trigrams_finds_the_same(many, browser, query):
+    before = found(browser, query)
+    for trigger in ("added", "removed", "changed"):
+        execute(f"DROP TRIGGER packages_{trigger}")
+    for table in ("trigrams", "texts"):
+        execute(f"DROP TABLE packages_{table}")
+    assert found(browser, query) == before == ["part-07"]
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_postgresql_finds_texts_by_their_trigrams(app):
     with transaction():
