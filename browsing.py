@@ -16,7 +16,7 @@ from peewee import JOIN
 
 from extrapypi import packages
 from extrapypi.auth import Actor
-from extrapypi.dependencies import Dependent, dependents
+from extrapypi.dependencies import dependents_count
 from extrapypi.errors import Forbidden, NotFound
 from extrapypi.metadata_diff import FIELDS, Change, changes
 from extrapypi.models import File, Journal, Package, Release, User, is_prerelease, version_key
@@ -78,9 +78,9 @@ class Project:
         return sorted(self.package.maintainers, key=lambda user: user.username.casefold())
 
     @cached_property
-    def dependents(self) -> list[Dependent]:
-        """The projects here that need it."""
-        return dependents(self.package)
+    def dependents_count(self) -> int:
+        """How many projects here need it; MOST + 1 when they are more than MOST."""
+        return dependents_count(self.package)
 
 
 def files_of(release: Release) -> list[File]:

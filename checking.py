@@ -13,13 +13,33 @@ from typing import Any, NamedTuple
 from peewee import JOIN, fn
 from tqdm import tqdm
 
-from extrapypi.database import give_back
+from extrapypi.database import execute, fetch, give_back
 from extrapypi.distributions import SDIST, WHEEL
 from extrapypi.errors import NotStored
 from extrapypi.incoming import sha256_of
 from extrapypi.models import File, Package, Release, UsedFilename
 from extrapypi.storage import SIDECAR, BaseStorage
 
+MISCOUNTED_SQL = """
+    SELECT p.name
+    FROM packages p LEFT JOIN (
+        SELECT r.package_id, COUNT(DISTINCT r.id) AS releases, COUNT(f.id) AS files,
+               COUNT(CASE WHEN NOT f.yanked THEN 1 END) AS offered, SUM(f.size) AS size
+        FROM releases r LEFT JOIN files f ON f.release_id = r.id GROUP BY r.package_id
+    ) s ON s.package_id = p.id
+    WHERE p.release_count <> COALESCE(s.releases, 0) OR p.file_count <> COALESCE(s.files, 0)
+       OR p.offered_count <> COALESCE(s.offered, 0) OR p.total_size <> COALESCE(s.size, 0)
+    ORDER BY p.id"""
+WRONG_SUMS_SQL = """
+    SELECT 1
+    FROM serial s, (
+        SELECT COUNT(CASE WHEN release_count > 0 THEN 1 END) AS projects,
+               COALESCE(SUM(release_count), 0) AS releases, COALESCE(SUM(file_count), 0) AS files,
+               COALESCE(SUM(total_size), 0) AS size
+        FROM packages
+    ) p
+    WHERE s.projects <> p.projects OR s.releases <> p.releases OR s.files <> p.files
+       OR s.size <> p.size"""
 ADVICE = "`import` it from a copy, upload it again, or delete it."
 
 
@@ -38,7 +58,7 @@ class Listed(NamedTuple):
 class Fault(NamedTuple):
     """A difference between database and storage."""
 
-    kind: str  # bytes, metadata, leftover, empty or name
+    kind: str  # bytes, metadata, leftover, empty, name, numbers or sums
     text: str  # one line for people
     subject: Any  # a Listed, the location of a leftover, the name of a project or file
     size: int = 0  # bytes, of a leftover
@@ -62,6 +82,7 @@ def check(storage: BaseStorage, deep: bool = False) -> Iterator[Fault]:
             yield from faults_of(storage, file, deep)
     yield from leftovers(storage, stored)
     yield from faults_of_rows()
+    yield from faults_of_numbers()
 
 
 def listed_files() -> list[Listed]:
@@ -144,3 +165,11 @@ def faults_of_rows() -> Iterator[Fault]:
     for (filename,) in names.where(UsedFilename.id.is_null()).tuples():
         text = f"unclaimed: the name {filename} is not kept for the bytes that have it."
         yield Fault("name", text, filename)
+
+
+def faults_of_numbers() -> Iterator[Fault]:
+    """Numbers that are kept, so that pages need not count, and are not what there is."""
+    for (name,) in execute(MISCOUNTED_SQL).fetchall():
+        yield Fault("numbers", f"numbers: those that are kept of {name} are not right.", name)
+    if fetch(WRONG_SUMS_SQL):
+        yield Fault("sums", "sums: those that are kept of the whole index are not right.", "")

@@ -17,7 +17,7 @@ from extrapypi.models import Download, File, Package, Release
 WEEKS = 26  # that a project's page shows
 LONGEST_AGENT = 100  # characters of a User-Agent that are kept until it is read
 PER_TRANSACTION = 500  # rows; other writers of SQLite wait so long
-MOST_NAMED = 500  # projects that a query names; of more it asks for all
+DAYS = 30  # that the packages list tells of
 CLIENTS = {  # the product that a User-Agent begins with -> whose it is
     **{
         name: name
@@ -32,12 +32,7 @@ CLIENTS = {  # the product that a User-Agent begins with -> whose it is
     "python-urllib": "setuptools",  # easy_install had this one
     "mozilla": "browser",
 }
-# Summing by file first is five times as fast: the key of the table begins with it.
-OF_ALL_SQL = """
-    SELECT r.package_id, SUM(s.number)
-    FROM (SELECT file_id, SUM(number) AS number FROM downloads WHERE day > ? GROUP BY file_id) s
-    JOIN files f ON f.id = s.file_id JOIN releases r ON r.id = f.release_id
-    GROUP BY r.package_id"""
+PER_RECOUNT = 100  # projects of which the downloads are summed in one transaction
 
 Key = tuple[int, date, str]  # a row of downloads: id of the file, day in UTC, client
 
@@ -51,6 +46,7 @@ class Downloads(Batch):
         super().__init__(writer)
         # Unlike +=, append and popleft are atomic: threads need no lock, and nothing is lost.
         self.noted: deque[tuple[int, float, str]] = deque()
+        self.recounted: date | None = None
 
     def note(self, file_id: int, agent: str) -> None:
         """Counts a file that goes out now, to a client that calls itself so."""
@@ -68,6 +64,9 @@ class Downloads(Batch):
     def write(self, noted: list[tuple[Key, int]]) -> None:
         for batch in chunked(noted, PER_TRANSACTION):
             add(batch)
+        if self.recounted != utcnow().date() and not self.writer.stopping.is_set():
+            self.recounted = utcnow().date()
+            recount()
 
 
 def client(agent: str) -> str:
@@ -78,11 +77,11 @@ def client(agent: str) -> str:
 
 @retried
 def add(rows: list[tuple[Key, int]]) -> None:
-    """Adds the numbers to what is in the table; files that are gone are passed over."""
+    """Adds the numbers to what is in the tables; files that are gone are passed over."""
     ids, days = {key[0] for key, _ in rows}, {key[1] for key, _ in rows}
     with transaction():
-        here = File.select(File.id).where(File.id.in_(ids))
-        files = {file_id for (file_id,) in here.tuples()}
+        here = File.select(File.id, Release.package).join(Release).where(File.id.in_(ids))
+        files = dict(here.tuples())
         columns = Download.select(Download.file_id, Download.day, Download.client)
         known = columns.where(Download.file.in_(ids), Download.day.in_(days))
         keys = set(known.tuples())
@@ -90,6 +89,29 @@ def add(rows: list[tuple[Key, int]]) -> None:
             # On MySQL an update of a row that is not there yet would lock others' way to add it.
             if key[0] in files and (key in keys or not insert(key, number)):
                 increase(key, number)
+        increase_projects((files[key[0]], number) for key, number in rows if key[0] in files)
+
+
+def recount() -> None:
+    """Lets the projects forget the downloads that are older than DAYS by now.
+
+    The packages list is sorted by what they remember, which would only grow without this. It is
+    done on each day with downloads, so the order may be that of the day before.
+    """
+    counted = Package.select(Package.id).where(Package.recent_downloads > 0).order_by(Package.id)
+    for rows in chunked(list(counted.tuples()), PER_RECOUNT):
+        recount_projects([package_id for (package_id,) in rows])
+
+
+@retried
+def recount_projects(ids: list[int]) -> None:
+    """Counts the recent downloads of these projects anew."""
+    with transaction():
+        numbers = of_projects(ids)
+        known = Package.select(Package.id, Package.recent_downloads).where(Package.id.in_(ids))
+        for package_id, remembered in known.order_by(Package.id).tuples():
+            if remembered != (number := numbers.get(package_id, 0)):
+                Package.update(recent_downloads=number).where(Package.id == package_id).execute()
 
 
 def insert(key: Key, number: int) -> bool:
@@ -108,6 +130,16 @@ def increase(key: Key, number: int) -> None:
     file_id, day, name = key
     row = (Download.file == file_id) & (Download.day == day) & (Download.client == name)
     Download.update(number=Download.number + number).where(row).execute()
+
+
+def increase_projects(rows: Iterable[tuple[int, int]]) -> None:
+    """Adds downloads to those that projects, given by their ids, had recently."""
+    projects: Counter[int] = Counter()
+    for package_id, number in rows:
+        projects[package_id] += number
+    for package_id, number in sorted(projects.items()):
+        more = Package.recent_downloads + number
+        Package.update(recent_downloads=more).where(Package.id == package_id).execute()
 
 
 def by_week(package: Package, weeks: int = WEEKS) -> list[tuple[date, int]]:
@@ -143,13 +175,10 @@ def since(weeks: int) -> date:
     return today - timedelta(days=today.weekday(), weeks=weeks - 1)
 
 
-def of_projects(package_ids: Iterable[int], days: int = 30) -> dict[int, int]:
-    """How often the files of each project went out in the last days, by its id; 0 is left out."""
-    ids, before = set(package_ids), utcnow().date() - timedelta(days=days)
-    if len(ids) > MOST_NAMED:
-        rows = database.execute_sql(OF_ALL_SQL.replace("?", database.param), (before,)).fetchall()
-    else:
-        query = Download.select(Release.package_id, fn.SUM(Download.number))
-        chosen = Release.package.in_(ids) & (Download.day > before)
-        rows = query.join(File).join(Release).where(chosen).group_by(Release.package).tuples()
-    return {package_id: int(number) for package_id, number in rows if package_id in ids}
+def of_projects(package_ids: Iterable[int]) -> dict[int, int]:
+    """How often the files of each project went out in the last DAYS, by its id; 0 is left out."""
+    before = utcnow().date() - timedelta(days=DAYS)
+    query = Download.select(Release.package_id, fn.SUM(Download.number)).join(File).join(Release)
+    chosen = Release.package.in_(list(package_ids)) & (Download.day > before)
+    rows = query.where(chosen).group_by(Release.package).tuples()
+    return {package_id: int(number) for package_id, number in rows}

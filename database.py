@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -33,6 +34,8 @@ LOCK_TIMEOUT = 60  # seconds that a process waits for one that changes tables on
 MAX_CONNECTIONS = 32  # per process, to a database server
 # MySQL's locks belong to no database, so the name has to tell of it, in at most 64 characters.
 MYSQL_LOCK = "CONCAT_WS('.', 'extrapypi', SHA1(DATABASE()))"
+TRIGRAM = 3  # characters, of which the search's index on SQLite is made
+PARTS = 4  # of a word that are asked for there, at most
 DUPLICATE_KEY_NAME = 1061  # MySQL's error when an index is there
 REFUSALS = (  # in which peewee and the drivers say that they do not take a parameter
     *(ValueError, TypeError, AttributeError, LookupError, NotImplementedError, OSError),
@@ -206,35 +209,67 @@ def pooling() -> dict[str, int]:
     return {"max_connections": MAX_CONNECTIONS, "stale_timeout": 300, "timeout": BUSY_TIMEOUT}
 
 
-def run(sql: str, *parameters: Any) -> Any:
+def execute(sql: str, *parameters: Any) -> Any:
     """The cursor of a statement written by hand, with a question mark for each parameter."""
     return database.execute_sql(sql.replace("?", database.param), parameters)
 
 
 def fetch(sql: str, *parameters: Any) -> tuple | None:
-    """The first row of a query written by hand, as for :func:`run`."""
-    return run(sql, *parameters).fetchone()
+    """The first row of a query written by hand, as for :func:`execute`."""
+    return execute(sql, *parameters).fetchone()
 
 
 def insert(sql: str, *parameters: Any) -> int:
-    """Runs an INSERT written by hand, as for :func:`run`; the id of the row."""
+    """Runs an INSERT written by hand, as for :func:`execute`; the id of the row."""
     if isinstance(database.obj, PostgreSQL):
         return fetch(f"{sql} RETURNING id", *parameters)[0]
-    return run(sql, *parameters).lastrowid
+    return execute(sql, *parameters).lastrowid
 
 
-def position(field: peewee.Field, text: str) -> peewee.Function:
-    """Where the text is in the field, counted from 1; 0 where it is not.
+def contains(field: peewee.Field, text: str) -> peewee.Expression:
+    """The field has the text somewhere; upper and lower case differ, no sign is a wildcard."""
+    if isinstance(database.obj, PostgreSQL):  # its index of trigrams serves LIKE only
+        pattern = "".join(f"\\{sign}" if sign in "\\%_" else sign for sign in text)
+        return peewee.Expression(field, peewee.OP.LIKE, f"%{pattern}%")
+    return peewee.fn.INSTR(field, text) > 0
 
-    Upper and lower case differ. Unlike LIKE it knows no wildcards.
+
+def with_texts(texts: list[tuple[str, list[str]]]) -> peewee.Select | None:
+    """Query of the ids of projects that may have all these texts, as only SQLite has to be asked.
+
+    None where there is no such index, or where the database uses one by itself.
+
+    :param texts: columns, and the spellings of what each is to have; one of them will do.
     """
-    name = "STRPOS" if isinstance(database.obj, PostgreSQL) else "INSTR"
-    return peewee.Function(name, (field, text))
+    is_sqlite = isinstance(database.obj, peewee.SqliteDatabase)
+    if not is_sqlite or fetch("SELECT 1 FROM sqlite_master WHERE name = 'packages_texts'") is None:
+        return None
+    long = [phrase(*each) for each in texts if min(map(len, each[1])) >= TRIGRAM]
+    if long:
+        table = peewee.Table("packages_texts").bind(database)
+        matches = peewee.Expression(table.c.packages_texts, "MATCH", " AND ".join(long))
+        return table.select(table.c.rowid.alias("id")).where(matches)
+    column, (text, *others) = texts[0]
+    if others:
+        return None
+    table = peewee.Table("packages_trigrams").bind(database)
+    begins = table.c.term.between(text, text + chr(sys.maxunicode))
+    return table.select(table.c.doc.alias("id")).where(begins, table.c.col == column).distinct()
 
 
-def bytewise(field: peewee.Field) -> Any:
-    """The field as a key to sort by; PostgreSQL would sort as in some language."""
-    return field.collate('"C"') if isinstance(database.obj, PostgreSQL) else field
+def phrase(column: str, spellings: list[str]) -> str:
+    """What FTS5 is asked for the projects that may have one of the spellings in the column.
+
+    Some of the trigrams are enough, and take a third of the time: what has them and not the
+    spelling is rare, and told apart afterwards.
+    """
+    ways = []
+    for text in spellings:
+        last = len(text) - TRIGRAM
+        starts = (*range(0, last, max(TRIGRAM, -(-last // (PARTS - 1)))), last)
+        parts = (text[start : start + TRIGRAM].replace('"', '""') for start in starts)
+        ways.append(" AND ".join(f'"{part}"' for part in parts))
+    return f"{column} : ({' OR '.join(f'({way})' for way in ways)})"
 
 
 def close() -> None:

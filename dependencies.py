@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import peewee
 from peewee import JOIN
 
 from extrapypi.models import Dependency, Package, Release
+from extrapypi.paging import MOST
 
 
 class Requirement(NamedTuple):
@@ -71,17 +73,24 @@ def without_extra(marker: str, extra: str) -> str:
 
 
 def dependents(package: Package) -> list[Dependent]:
-    """The projects whose latest release needs this one, by name; each requirement of it."""
+    """The projects whose latest release needs this one, by name; each requirement of it.
+
+    At most MOST + 1 of them.
+    """
     columns = (Package.name, Package.normalized_name, Package.status, Package.latest_version)
-    rows = (
-        Dependency.select(*columns, Dependency.specifier, Dependency.marker)
-        .join(Release)
-        .join(Package)
-        .where(
-            Dependency.normalized_name == package.normalized_name,
-            Package.latest_release_id == Release.id,
-            Package.id != package.id,
-        )
-    )
+    rows = needing(package, *columns, Dependency.specifier, Dependency.marker).limit(MOST + 1)
     found = (Dependent(*row) for row in rows.tuples())
     return sorted(found, key=lambda each: (each.normalized_name, each.specifier, each.marker))
+
+
+def dependents_count(package: Package) -> int:
+    """How many projects need this one; MOST + 1 when they are more than MOST."""
+    return needing(package, Package.id).distinct().limit(MOST + 1).count()
+
+
+def needing(package: Package, *columns: peewee.Field) -> peewee.Select:
+    """Query of the projects whose latest release needs this one."""
+    is_latest = Package.latest_release_id == Dependency.release
+    query = Dependency.select(*columns).join(Package, on=is_latest)
+    is_needed = Dependency.normalized_name == package.normalized_name
+    return query.where(is_needed, Package.id != package.id)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
-from extrapypi import distributions, packages
+from extrapypi import distributions, models, packages
 from extrapypi.auth import Actor
 from extrapypi.checking import Fault, Listed, digest_of
 from extrapypi.database import retried
@@ -181,10 +181,31 @@ def claim_name(storage: BaseStorage, actor: Actor, filename: str, spare: dict[st
     return f"The name {filename} is kept for its bytes."
 
 
+@retried
+def count_again(storage: BaseStorage, actor: Actor, name: str, spare: dict[str, int]) -> str:
+    """Makes the numbers anew that are kept of a project."""
+    with writing() as serial:
+        package = Package.named(name)
+        package.touch(serial)
+        Journal.add(serial, actor, "repair", package=package.name, detail="counted again")
+    return f"The numbers of {name} are right again."
+
+
+@retried
+def add_up(storage: BaseStorage, actor: Actor, name: str, spare: dict[str, int]) -> str:
+    """Makes the sums anew that are kept of the whole index."""
+    with writing() as serial:
+        models.add_up()
+        Journal.add(serial, actor, "repair", detail="added up again")
+    return "The sums of the index are right again."
+
+
 MENDERS = {  # kind of a fault -> what mends it
     "bytes": mend_bytes,
     "metadata": mend_metadata,
     "leftover": set_aside,
     "empty": remove_empty,
     "name": claim_name,
+    "numbers": count_again,
+    "sums": add_up,
 }

@@ -36,9 +36,9 @@ from extrapypi.database import (
     LongTextField,
     TimeField,
     database,
+    execute,
     fetch,
     insert,
-    run,
     transaction,
     utcnow,
 )
@@ -48,12 +48,6 @@ VERSION = re.compile(r"[!-~]{1,128}\Z")  # what can be one at all
 ROLES = ("installer", "maintainer", "developer", "admin")  # each may do all that those before may
 STATUSES = ("active", "archived", "deprecated", "quarantined")  # PEP 792
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")  # name-normalization
-FOUND_BY = ("summary", "keywords")  # fields of the latest release that the search looks into
-AUTHORS = ("author", "author_email", "maintainer", "maintainer_email")
-TOUCHED = (
-    *("last_serial", "updated_at", "summary", "latest_release_id", "latest_version"),
-    *("search_text", "search_author"),
-)
 LONGEST_SEARCHED = 10_000  # characters
 
 
@@ -86,10 +80,17 @@ def default(field: Field) -> Any:
 
 
 class Serial(Table):
-    """One row: the number of the last change to anything."""
+    """One row: the number of the last change to anything, and what there is on the whole index.
+
+    :meth:`Package.touch` keeps the sums; to count a million files takes too long for a page.
+    """
 
     id = AutoField()
     value = BigIntegerField(default=0)
+    projects = BigIntegerField(default=0)
+    releases = BigIntegerField(default=0)
+    files = BigIntegerField(default=0)
+    size = BigIntegerField(default=0)  # bytes
 
     class Meta:
         table_name = "serial"
@@ -178,18 +179,27 @@ class Package(Table):
     name = CharField(max_length=200)
     normalized_name = CharField(max_length=200, unique=True)
     summary = CharField(max_length=512, default="")
-    status = CharField(max_length=16, default="active")
+    status = CharField(max_length=16, default="active", index=True)
     status_reason = LongTextField(default="")
     created_at = TimeField(default=utcnow)
     updated_at = TimeField(default=utcnow)
     last_serial = BigIntegerField(default=0)  # of the last change to anything of it
-    latest_release_id = IntegerField(null=True)  # of the first of its sorted releases
+    latest_release_id = IntegerField(null=True, index=True)  # of the first of its sorted releases
     latest_version = CharField(max_length=128, null=True)  # as that one gives it
     search_text = LongTextField(null=True)  # names, summary and keywords of the latest, folded
     search_author = LongTextField(null=True)  # its authors and maintainers, folded
+    release_count = IntegerField(default=0)
+    file_count = IntegerField(default=0)
+    offered_count = IntegerField(default=0)  # files that are not yanked
+    total_size = BigIntegerField(default=0)  # bytes of its files
+    recent_downloads = BigIntegerField(default=0)  # in 30 days; see counts.py for how exact it is
 
     class Meta:
         table_name = "packages"
+        indexes = tuple(  # each serves both ways to sort a list by it
+            ((column, "id"), False)
+            for column in ("last_serial", "file_count", "total_size", "recent_downloads")
+        )
 
     @classmethod
     def named(cls, name: str) -> Package:
@@ -211,7 +221,7 @@ class Package(Table):
     def sorted_releases(self) -> list[Release]:
         """All releases: stable before pre-releases, each newest first, yanked ones last."""
         releases = {release.id: release for release in self.releases}
-        return [releases[release_id] for release_id in self._sorted_ids()]
+        return [releases[counted.id] for counted in self._counted()]
 
     @property
     def latest_release(self) -> Release | None:
@@ -219,28 +229,94 @@ class Package(Table):
         release_id = self.latest_release_id
         return None if release_id is None else Release.get_by_id(release_id)
 
-    def _sorted_ids(self) -> list[int]:
-        yanked = Release.yanked_of(self)
-        rows = Release.select(Release.id, Release.version).where(Release.package == self).tuples()
-
-        def order(row: tuple[int, str]) -> tuple:
-            release_id, version = row
-            return release_id not in yanked, not is_prerelease(version), version_key(version)
-
-        return [release_id for release_id, _ in sorted(rows, key=order, reverse=True)]
+    def _counted(self) -> list[Counted]:
+        """What the releases take up, in the order of :attr:`sorted_releases`."""
+        rows = execute(COUNTED_SQL, self.id).fetchall()
+        return sorted((Counted(*row) for row in rows), key=Counted.order, reverse=True)
 
     def touch(self, serial: int) -> None:
-        """Marks the project as changed in the transaction with this serial."""
-        self.last_serial, self.updated_at = serial, utcnow()
-        fields = [getattr(Release, name) for name in (*FOUND_BY, *AUTHORS, "version")]
-        self.latest_release_id = next(iter(self._sorted_ids()), None)
-        query = Release.select(*fields).where(Release.id == self.latest_release_id)
-        latest = query.first() or Release()
-        self.summary, self.latest_version = latest.summary, latest.version
-        found_by = (getattr(latest, name) for name in FOUND_BY)
-        self.search_text = searchable(self.name, self.normalized_name, *found_by)
-        self.search_author = searchable(*(getattr(latest, name) for name in AUTHORS))
-        self.save(only=TOUCHED)
+        """Marks the project as changed in the transaction with this serial.
+
+        Every upload does it, so it takes four statements, and none through peewee's models.
+        """
+        releases = self._counted()
+        latest = releases[0] if releases else Counted(None, None)
+        texts = fetch(TEXTS_SQL, latest.id) or ("",) * 6
+        files, size = sum(r.files for r in releases), int(sum(r.size for r in releases))
+        self._add_to_totals(len(releases), files, size)
+        touched = {
+            "last_serial": serial,
+            "updated_at": utcnow(),
+            "summary": texts[0],
+            "latest_release_id": latest.id,
+            "latest_version": latest.version,
+            "search_text": searchable(self.name, self.normalized_name, *texts[:2]),
+            "search_author": searchable(*texts[2:]),
+            "release_count": len(releases),
+            "file_count": files,
+            "offered_count": sum(r.offered for r in releases),
+            "total_size": size,
+        }
+        for column, value in touched.items():
+            setattr(self, column, value)
+        touched["updated_at"] = Package.updated_at.db_value(self.updated_at)
+        columns = ", ".join(f"{column} = ?" for column in touched)
+        execute(f"UPDATE packages SET {columns} WHERE id = ?", *touched.values(), self.id)
+
+    def remove(self) -> None:
+        """Takes the project off the index, with all that belongs to it."""
+        self._add_to_totals(0, 0, 0)
+        self.delete_instance()
+
+    def _add_to_totals(self, releases: int, files: int, size: int) -> None:
+        """Replaces what the project adds to the sums of the index; its row has the old numbers."""
+        numbers = (bool(releases) * 1, releases, files, size)
+        execute(TOTALS_SQL, *(value for number in numbers for value in (number, self.id)))
+
+
+# What a project adds to the sums; one without releases is none.
+ADDED = {
+    "projects": "CASE WHEN release_count > 0 THEN 1 ELSE 0 END",
+    "releases": "release_count",
+    "files": "file_count",
+    "size": "total_size",
+}
+TOTALS_SQL = "UPDATE serial SET " + ", ".join(
+    f"{total} = {total} + ? - (SELECT {added} FROM packages WHERE id = ?)"
+    for total, added in ADDED.items()
+)
+COUNTED_SQL = """
+    SELECT r.id, r.version, COUNT(f.id), COUNT(CASE WHEN NOT f.yanked THEN 1 END),
+           COALESCE(SUM(f.size), 0)
+    FROM releases r LEFT JOIN files f ON f.release_id = r.id
+    WHERE r.package_id = ? GROUP BY r.id, r.version"""
+TEXTS_SQL = """
+    SELECT summary, keywords, author, author_email, maintainer, maintainer_email
+    FROM releases WHERE id = ?"""
+
+
+class Counted(NamedTuple):
+    """A release with what it takes up; ``size`` is in bytes."""
+
+    id: int | None
+    version: str | None
+    files: int = 0
+    offered: int = 0  # files that are not yanked
+    size: int = 0
+
+    def order(self) -> tuple:
+        """The highest is what installers prefer."""
+        is_yanked = self.files > 0 and not self.offered
+        return not is_yanked, not is_prerelease(self.version), version_key(self.version)
+
+
+def add_up() -> None:
+    """Makes the sums of the index anew, from those of its projects."""
+    sums = (
+        f"{total} = (SELECT COALESCE(SUM({added}), 0) FROM packages)"
+        for total, added in ADDED.items()
+    )
+    execute(f"UPDATE serial SET {', '.join(sums)}")
 
 
 class Maintainer(Table):
@@ -535,7 +611,7 @@ def writing() -> Iterator[int]:
     function that is :func:`~extrapypi.database.retried`.
     """
     with writers, transaction():
-        run("UPDATE serial SET value = value + 1")
+        execute("UPDATE serial SET value = value + 1")
         yield fetch("SELECT value FROM serial")[0]
 
 

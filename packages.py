@@ -113,7 +113,7 @@ def remove_rows(package: Package, releases: list[Release], files: list[File], se
     if package.releases.exists():
         package.touch(serial)
     else:
-        package.delete_instance()
+        package.remove()
 
 
 def remove_stored(storage: BaseStorage, package: Package, files: list[File]) -> None:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from peewee import chunked
 
 from extrapypi.auth import Actor
-from extrapypi.database import give_back, retried, run, utcnow
+from extrapypi.database import execute, give_back, retried, utcnow
 from extrapypi.distributions import Distribution
 from extrapypi.errors import FileExists, Forbidden, InvalidUpload, NotFound
 from extrapypi.incoming import Incoming, sha256_of
@@ -33,6 +33,7 @@ from extrapypi.models import (
 from extrapypi.packages import LONGEST_REASON, one_line
 from extrapypi.storage import BaseStorage
 
+LIST_SQL = "INSERT INTO maintainers (package_id, user_id) VALUES (?, ?)"
 CLOSED = ("archived", "quarantined")  # take no uploads (PEP 792)
 
 
@@ -184,9 +185,7 @@ def ensure_package(serial: int, actor: Actor, state: State, distribution: Distri
         package.id = Package.insert_row(**names)
         Journal.add(serial, actor, "create project", package=package.name)
     if actor.user_id is not None and state.listed is None:
-        run(
-            "INSERT INTO maintainers (package_id, user_id) VALUES (?, ?)", package.id, actor.user_id
-        )
+        execute(LIST_SQL, package.id, actor.user_id)
     return package
 
 

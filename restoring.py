@@ -22,7 +22,7 @@ from extrapypi.distributions import FILENAME
 from extrapypi.errors import InvalidInput, SchemaError
 from extrapypi.incoming import sha256_of
 from extrapypi.manifest import MANIFEST, SUMS, has_shape, read_manifest, read_sums
-from extrapypi.models import NAME, Package, Serial, writing
+from extrapypi.models import NAME, Package, Serial, add_up, writing
 from extrapypi.storage import SIDECAR, BaseStorage, received
 
 READ: dict[str, Callable[[Any], Any]] = {  # kind of a column -> what the database takes
@@ -51,6 +51,8 @@ def restore(storage: BaseStorage, source: str | Path) -> dict[str, Any]:
     locations = store_files(storage, folder, manifest)
     insert_rows(folder, manifest, locations)
     database.upgrade_schema()
+    with database.transaction():
+        add_up()
     return manifest
 
 

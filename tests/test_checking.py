@@ -13,7 +13,7 @@ from conftest import COMMAND_LINE, USERS, as_user, at_once, counts, stored, uplo
 
 from extrapypi import checking, mending, packages
 from extrapypi.commandline import main
-from extrapypi.models import File, Journal, Package, Release, UsedFilename
+from extrapypi.models import File, Journal, Package, Release, Serial, UsedFilename
 from extrapypi.storage import LocalStorage
 
 WHEEL, BODY = wheel_bytes()
@@ -177,7 +177,7 @@ def test_leftovers_are_set_aside_and_never_replace_one_another(app, root):
 @on_sqlite
 def test_nothing_is_set_aside_while_the_index_lists_no_files(app, root):
     before = stored(app)
-    Package.delete().execute()  # as if the database were another one
+    Package.named("demo-pkg").remove()  # as if the database were another one
     assert [done for _, done in repaired(app)] == ["", ""]
     assert stored(app) == before
 
@@ -239,6 +239,17 @@ def test_a_name_that_others_could_take_is_kept_again(app, root):
     ((kind, done),) = repaired(app)
     assert (kind, bool(done)) == ("name", True)
     assert UsedFilename.get(UsedFilename.filename == WHEEL).sha256 == File.get().sha256
+    assert is_sound(app)
+
+
+def test_numbers_that_are_kept_and_are_not_right_are_made_anew(app, root, as_role):
+    upload(as_role("developer"), *wheel_bytes(name="other"))
+    for column in ("release_count", "file_count", "offered_count", "total_size"):
+        Package.update({column: 7}).where(Package.name == "other").execute()
+        assert ("numbers", "The numbers of other are right again.") in repaired(app)
+        assert is_sound(app)
+    Serial.update(files=7, projects=7).execute()
+    assert repaired(app) == [("sums", "The sums of the index are right again.")]
     assert is_sound(app)
 
 

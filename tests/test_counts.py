@@ -220,17 +220,42 @@ def test_clients_come_by_how_often_they_took_it(client, as_role):
     assert counts.by_client(Package.get()) == [("pip", 5), ("curl", 2), ("uv", 2)]
 
 
-@pytest.mark.parametrize("named", [1, counts.MOST_NAMED])
-def test_totals_of_many_projects_are_those_of_30_days(client, as_role, named):
+def test_totals_of_many_projects_are_those_of_30_days(client, as_role):
     upload(as_role("developer"), *wheel_bytes("other"))
     upload(as_role("developer"), *wheel_bytes("third"))
     for number, file in enumerate(File.select().order_by(File.id), 1):
         fill(file, {0: number, 29: 10, 30: 500})
     first, second, third = (each.id for each in Package.select().order_by(Package.id))
-    ids = [first, third, *range(10**6, 10**6 + named)]
-    assert counts.of_projects(ids) == {first: 11, third: 13}
+    assert counts.of_projects([first, third, 10**6]) == {first: 11, third: 13}
     assert counts.of_projects([]) == {}
     assert counts.of_projects([second, 10**6]) == {second: 12}
+
+
+def remembered() -> list[int]:
+    """The downloads by which the packages list is sorted."""
+    return [each.recent_downloads for each in Package.select().order_by(Package.id)]
+
+
+def test_what_the_list_is_sorted_by_grows_with_each_download(app, client, as_role):
+    upload(as_role("developer"), *wheel_bytes(version="2.0"))
+    upload(as_role("developer"), *wheel_bytes("other"))
+    for _ in range(2):
+        client.get(URL)
+        client.get(URL.replace("1.0", "2.0"), headers={"User-Agent": "uv/1"})
+        written(app)
+    assert remembered() == [4, 0]
+
+
+def test_downloads_of_more_than_30_days_ago_are_forgotten_at_the_first_of_a_day(app, client):
+    fill(File.get(), {29: 10, 30: 500})
+    Package.update(recent_downloads=510).execute()  # as it was yesterday
+    client.get(URL)
+    written(app)
+    assert remembered() == [11]
+    Package.update(recent_downloads=7).execute()
+    client.get(URL)
+    written(app)
+    assert remembered() == [8]  # it is the same day still
 
 
 def chart(weeks) -> BeautifulSoup:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from archives_made import sdist_bytes, wheel_bytes
 from conftest import COMMAND_LINE, counts, stored, upload
+from queries import asked
 
 from extrapypi import packages
 from extrapypi.auth import Actor
+from extrapypi.catalogue import totals
 from extrapypi.errors import Forbidden, InvalidInput, NotFound
-from extrapypi.models import Dependency, File, Journal, Package, Release, Serial, User
+from extrapypi.models import Dependency, File, Journal, Package, Release, Serial, User, writing
 
 
 def actor_of(role: str) -> Actor:
@@ -54,6 +56,47 @@ def test_a_listed_maintainer_who_is_no_developer_deletes_nothing(demo, app):
     with pytest.raises(Forbidden, match="role admin"):
         packages.set_status(actor_of("developer"), "demo-pkg", "archived")
     assert counts()["File"] == 3
+
+
+def kept() -> tuple[list[tuple], tuple]:
+    """The numbers that are kept of each project, by name, and the sums of them all."""
+    columns = (Package.release_count, Package.file_count, Package.offered_count, Package.total_size)
+    rows = Package.select(Package.name, *columns).order_by(Package.name).tuples()
+    return list(rows), tuple(totals())
+
+
+def test_what_there_is_is_counted_with_each_change(demo, app, as_role):
+    upload(as_role("developer"), *wheel_bytes(name="other"))
+    sizes = {file.filename: file.size for file in File.select()}
+    other, new = sizes["other-1.0-py3-none-any.whl"], sizes["demo_pkg-2.0-py3-none-any.whl"]
+    demo_size, size = sum(sizes.values()) - other, sum(sizes.values())
+    one = ("other", 1, 1, 1, other)
+    assert kept() == ([("demo-pkg", 2, 3, 3, demo_size), one], (2, 3, 4, size))
+    packages.yank(COMMAND_LINE, "demo-pkg", "1.0")
+    assert kept() == ([("demo-pkg", 2, 3, 1, demo_size), one], (2, 3, 4, size))
+    packages.delete(app.site.storage, COMMAND_LINE, "demo-pkg", "1.0")
+    assert kept() == ([("demo-pkg", 1, 1, 1, new), one], (2, 2, 2, new + other))
+    packages.set_status(COMMAND_LINE, "demo-pkg", "archived")
+    assert kept() == ([("demo-pkg", 1, 1, 1, new), one], (2, 2, 2, new + other))
+    packages.delete(app.site.storage, COMMAND_LINE, "demo-pkg", "2.0")
+    assert kept() == ([one], (1, 1, 1, other))
+    packages.delete(app.site.storage, COMMAND_LINE, "other")
+    assert kept() == ([], (0, 0, 0, 0))
+
+
+def test_two_copies_of_a_project_are_not_counted_twice(demo):
+    with writing() as serial:
+        one, two = Package.named("demo-pkg"), Package.named("demo-pkg")
+        File.delete().where(File.filename.endswith(".tar.gz")).execute()
+        one.touch(serial)
+        two.touch(serial)
+    assert totals()[:3] == (1, 2, 2)
+
+
+def test_touching_a_project_takes_few_statements(demo, monkeypatch):
+    package = Package.named("demo-pkg")
+    with writing() as serial:
+        assert len(asked(monkeypatch, lambda: package.touch(serial))) == 4
 
 
 def test_a_deleted_release_takes_its_files_and_nothing_else(demo, app, as_role):

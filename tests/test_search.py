@@ -6,10 +6,12 @@ import pytest
 import webtest
 from archives_made import wheel_bytes
 from conftest import USERS, as_user, upload
+from queries import asked, plan, scans
 
 from extrapypi import packages, search
+from extrapypi.database import contains, execute, transaction
 from extrapypi.errors import InvalidInput
-from extrapypi.models import ROLES, Package, User, writing
+from extrapypi.models import ROLES, Dependency, Maintainer, Package, Release, User, writing
 from extrapypi.starting import COMMAND_LINE
 
 URL = "/dashboard/search/"
@@ -165,6 +167,7 @@ def test_the_json_twin_tells_what_the_page_shows(app, browser):
         "page": 1,
         "pages": 1,
         "total": 1,
+        "more": False,
         "projects": [
             {
                 "name": "Demo_Pkg",
@@ -221,17 +224,124 @@ def test_every_role_may_search(app, role):
 
 
 def test_a_search_asks_a_fixed_number_of_queries(app, browser, monkeypatch):
+    publish(app, "demo", "1.0", "Requires-Dist: six")
+    few = len(asked(monkeypatch, lambda: search.find("demo depends:six", 1)))
     for number in range(5):
         publish(app, f"demo{number}", "1.0", "Requires-Dist: six")
-    asked = []
-    real = type(Package._meta.database.obj).execute_sql
-    monkeypatch.setattr(
-        type(Package._meta.database.obj),
-        "execute_sql",
-        lambda self, sql, *rest: asked.append(sql) or real(self, sql, *rest),
-    )
-    search.find("demo depends:six", 1)
-    assert len(asked) == 2
+    assert len(asked(monkeypatch, lambda: search.find("demo depends:six", 1))) == few <= 5
+
+
+@pytest.mark.parametrize("query", ["e", "mo", "zz", "ß", "本"])
+def test_words_of_one_or_two_letters_are_found_anywhere(app, browser, query):
+    publish(app, "demo", "1.0", "Summary: 日本 Straße", "Keywords: fizz")
+    publish(app, "ab", "1.0", "Summary: cd")
+    assert found(browser, query) == ["demo"]
+    assert found(browser, f"{query} straße") == ["demo"]
+    assert found(browser, f"{query} ab") == []
+
+
+def test_what_changes_or_goes_is_found_no_more(app, browser):
+    publish(app, "demo", "1.0", "Summary: before", "Author: Anna")
+    assert found(browser, "before") == found(browser, "be") == ["demo"]
+    publish(app, "demo", "2.0", "Summary: after", "Author: Bert")
+    assert found(browser, "before") == found(browser, "be") == []
+    packages.delete(app.site.storage, COMMAND_LINE, "demo", "2.0")
+    assert found(browser, "before author:anna") == ["demo"]
+    assert found(browser, "after") == found(browser, "author:bert") == []
+    packages.delete(app.site.storage, COMMAND_LINE, "demo")
+    assert found(browser, "demo") == found(browser, "de") == found(browser, "author:anna") == []
+
+
+@pytest.fixture
+def many(app, monkeypatch):
+    """An index with more projects of one kind than a search reads."""
+    monkeypatch.setattr(search, "MOST", 10)
+    user = User.get(User.username == "developer")
+    with writing():
+        for number in range(30):
+            name = f"part-{number:02}"
+            package = Package.create(
+                name=name, normalized_name=name, search_text=f"{name} common", search_author="team"
+            )
+            release = Release.create(package=package, version="1", canonical_version="1")
+            for marker in ("", "x"):
+                Dependency.create(release=release, normalized_name="six", marker=marker)
+            Package.update(latest_release_id=release.id).where(Package.id == package.id).execute()
+            Maintainer.create(package=package, user=user)
+        for name in ("zzz-common", "common", "common-things", "aaa-common"):
+            Package.create(name=name, normalized_name=name, search_text=name, search_author="")
+
+
+def test_of_very_many_the_names_that_fit_best_come_first(many, browser):
+    names = found(browser, "common")
+    assert names[:2] == ["common", "common-things"]
+    assert len(names) == 10
+    page = browser.get(URL, {"q": "common"})
+    assert "More than 10 projects" in page.html.select_one("caption").text
+    assert browser.get(URL, {"q": "common", "format": "json"}).json["more"] is True
+    assert browser.get(URL, {"q": "zzz", "format": "json"}).json["more"] is False
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(
+            "depends:six",
+            "maintainer:developer",
+            "status:active",
+            "author:team",
+            "part-",
+            "a",
+            "co",
+        ),
+        *("common depends:six", "author:team status:active", "maintainer:developer depends:six"),
+    ],
+)
+def test_a_broad_search_says_that_there_are_more(many, browser, query):
+    answer = browser.get(URL, {"q": query, "format": "json"}).json
+    assert answer["more"] is True and 5 <= answer["total"] <= 10
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("part-07 depends:six", "depends:six part-07", "07 maintainer:developer common"),
+        "author:team status:active common 07",
+    ],
+)
+def test_a_narrow_condition_is_found_among_broad_ones(many, browser, query):
+    answer = browser.get(URL, {"q": query, "format": "json"}).json
+    assert [project["name"] for project in answer["projects"]] == ["part-07"]
+    assert answer["more"] is False
+
+
+BROAD = ["common", "co", "author:team", "depends:six", "maintainer:developer", "status:active"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("query", [*BROAD, " ".join(BROAD)])
+def test_no_search_goes_through_all_projects(many, browser, monkeypatch, query):
+    for sql, parameters in asked(monkeypatch, lambda: search.find(query, 1)):
+        assert scans(sql, parameters) == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("query", ["part-07", "07", "common part-07", "author:team 07"])
+def test_an_sqlite_without_trigrams_finds_the_same(many, browser, query):
+    before = found(browser, query)
+    for trigger in ("added", "removed", "changed"):
+        execute(f"DROP TRIGGER packages_{trigger}")
+    for table in ("trigrams", "texts"):
+        execute(f"DROP TABLE packages_{table}")
+    assert found(browser, query) == before == ["part-07"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_postgresql_finds_texts_by_their_trigrams(app):
+    with transaction():
+        execute("SET LOCAL enable_seqscan = off")
+        query = Package.select(Package.id).where(contains(Package.search_text, "100%"))
+        assert "packages_texts" in plan(*query.sql())
 
 
 def test_a_user_of_a_long_name_or_none_is_no_error(app, browser):

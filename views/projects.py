@@ -7,7 +7,7 @@ import re
 from extrapypi import browsing, catalogue, counts, dependencies, history, rendering, wheels
 from extrapypi.errors import InvalidInput
 from extrapypi.links import licence, links
-from extrapypi.paging import page_number, paged
+from extrapypi.paging import MOST, page_number, paged
 from extrapypi.views import normalized, package_for, redirect, root
 from extrapypi.views.browser import asked, page
 
@@ -17,13 +17,13 @@ LOCAL = re.compile(r"(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?\Z")
 
 def index(site, actor):
     """GET /dashboard/"""
-    sort = asked("sort") or NEWEST
+    sort, totals = asked("sort") or NEWEST, catalogue.totals()
     return page(
         site,
         actor,
         "projects/index.html",
-        packages=catalogue.listed(sort, page_number(asked("page"))),
-        totals=catalogue.totals(),
+        packages=catalogue.listed(sort, page_number(asked("page")), totals.projects),
+        totals=totals,
         sort=sort,
         sorts=catalogue.SORTS,
     )
@@ -52,6 +52,7 @@ def project(site, actor, project, version=None):
         licence=licence(found.release),
         downloads=counts.of_projects([found.package.id]).get(found.package.id, 0),
         untrusted=untrusted(root()),
+        most=MOST,
         **TABS[tab](site, found),
     )
 
@@ -93,7 +94,9 @@ def required(site, found: browsing.Project) -> dict:
 
 def dependents(site, found: browsing.Project) -> dict:
     """A page of the projects that need this one."""
-    return {"dependents": paged(found.dependents, page_number(asked("page")))}
+    rows = dependencies.dependents(found.package)
+    shown = paged(rows[:MOST], page_number(asked("page")))
+    return {"dependents": shown._replace(is_cut=len(rows) > MOST)}
 
 
 def past(site, found: browsing.Project) -> dict:

@@ -44,6 +44,7 @@ def document(text: str, found: Paged) -> dict:
         "page": found.page,
         "pages": found.pages,
         "total": found.total,
+        "more": found.is_cut,
         "projects": [
             {
                 "name": package.name,
