@@ -291,9 +291,8 @@ def connection() -> Iterator[None]:
 
     :raises Unavailable: when the database does not answer.
     """
-    is_server = isinstance(database.obj, Server)
     try:
-        opened = is_server and database.connect(reuse_if_open=True)
+        opened = is_server() and database.connect(reuse_if_open=True)
         try:
             yield
         finally:
@@ -306,18 +305,23 @@ def connection() -> Iterator[None]:
         raise Unavailable(f"The database does not answer ({type(error).__name__}).") from error
 
 
+def is_server() -> bool:
+    """Whether the database is a server, which may keep one waiting, and no file."""
+    return isinstance(database.obj, Server)
+
+
 def give_back() -> None:
     """Returns this thread's connection to the pool, until the thread asks something again.
 
     Whoever is about to wait for something else does so, or others would wait for him.
     """
-    if isinstance(database.obj, Server) and not database.in_transaction():
+    if is_server() and not database.in_transaction():
         database.close()
 
 
 def drop_connection() -> None:
     """Closes this thread's connection to a server, which may be dead, and forgets it."""
-    if isinstance(database.obj, Server):
+    if is_server():
         database.manual_close()
 
 
@@ -334,7 +338,7 @@ def transaction() -> Iterator[None]:
             yield
             committing = True
     except BROKEN as error:
-        if committing or not is_outermost or not isinstance(database.obj, Server):
+        if committing or not is_outermost or not is_server():
             raise
         drop_connection()
         raise BrokenOff(f"The database broke off a change ({type(error).__name__}).") from error

@@ -1,8 +1,7 @@
 """The application under waitress, as ``extrapypi run`` serves it.
 
-waitress takes in the whole body before it asks the application, and ends at once when it is
-stopped. So what needs no body is refused here as soon as the header is read, the form of an upload
-is read while it comes in, and a stop lets the requests in flight come to their end.
+waitress hands each request to a thread, and ends at once when it is stopped. Here the main loop
+answers by itself what is in memory, and a stop lets the requests in flight come to their end.
 """
 
 from __future__ import annotations
@@ -11,31 +10,21 @@ import logging
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
+from collections import deque
 from typing import Any
 
 import waitress
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
-from waitress.utilities import BadRequest
 
-from extrapypi.answers import MOST_DRAINED, error_answer
-from extrapypi.errors import (
-    ConfigError,
-    ExtraPyPIError,
-    Forbidden,
-    NoRoom,
-    NotLoggedIn,
-    TooLarge,
-)
-from extrapypi.forms import EARLY, MOST_FILES, OVERHEAD, FormReader
+from extrapypi.database import is_server
+from extrapypi.errors import ConfigError
+from extrapypi.forms import EARLY
 from extrapypi.gateway import Gateway
-from extrapypi.incoming import FULL, room
-from extrapypi.sessions import COOKIE
+from extrapypi.intake import SPOOL_OVER, Parser
+from extrapypi.pages import Answer
+from extrapypi.shortcut import IN_LOOP
 
 log = logging.getLogger("extrapypi")
 
@@ -43,218 +32,26 @@ RECEIVE = 256 * 1024  # bytes read from a socket at once; waitress's own 8 KiB i
 # Bytes of an answer that wait for the rest of it. A smaller one is sent at once, headers and body,
 # instead of in two pieces, which is a third more requests a second.
 SEND = 18_000
-SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
 # Bytes of an answer that wait on the disk for a slow client; only while more are to come does he
 # hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
 # never copied there.
 UNSENT = 64 * 1024**2
-RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 CONNECTIONS = 500  # at once; uv alone opens 80
 BACKLOG = 1024  # connections that wait to be accepted
-UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads of programs
-UPLOAD_PAGE = "/dashboard/upload"  # that of browsers: several files at once
-LONGEST_LINE = 8192  # bytes, between the chunks of a body and behind the last one
 HEADERS = 64 * 1024  # bytes of a request's headers
-
-
-class Refusal:
-    """An answer that waitress sends in place of the application's."""
-
-    def __init__(self, error: ExtraPyPIError, method: str, headers: dict[str, str]) -> None:
-        self.answer = error_answer(error, method, headers.get("ACCEPT", ""))
-
-    def to_response(self, ident: str | None = None) -> tuple[str, list, bytes]:
-        """Status line, headers and body, as waitress's ErrorTask wants them."""
-        status, headers, body = self.answer
-        return status, list(headers.items()), body
-
-
-class Forgetful:
-    """A buffer that keeps nothing; takes the body of a refused request."""
-
-    def append(self, data: bytes) -> None:
-        """The data is forgotten."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def __len__(self) -> int:
-        return 0
-
-
-class EarlyForm:
-    """A buffer for the body of an upload, which reads the form while it comes in.
-
-    So the file is written and hashed once, and at its end is where the storage wants it. A fault
-    waits until the application asks: it says first who may upload at all.
-    """
-
-    def __init__(self, *settings: Any, **form: Any) -> None:
-        self.reader: FormReader | None = None
-        self.fault: ExtraPyPIError | None = None
-        with self._faults():
-            self.reader = FormReader(*settings, **form)
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        try:
-            yield
-        except ExtraPyPIError as error:
-            self.fault = error
-            self.close()
-
-    def append(self, data: bytes) -> None:
-        """Takes the next bytes; after a fault they are forgotten."""
-        if self.fault is None:
-            with self._faults():
-                for _ in self.reader.take(data):
-                    pass
-
-    def result(self) -> FormReader:
-        """The reader, which has taken all bytes; raises what was wrong with them."""
-        if self.fault is not None:
-            raise self.fault
-        return self.reader
-
-    def getfile(self) -> BytesIO:
-        """Nothing is left to read."""
-        return BytesIO()
-
-    def close(self) -> None:
-        """Removes the file that the storage has not taken over."""
-        if self.reader is not None:
-            self.reader.discard()
-
-    def __len__(self) -> int:
-        return 0
-
-
-class Parser(HTTPRequestParser):
-    """Refuses a body as soon as its header shows that it will not be taken."""
-
-    site: Any = None  # both are set by Server
-    spool: Any = None
-    form: EarlyForm | None = None
-
-    def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
-        if self.body_rcv is not None:
-            try:
-                self.check_header()
-            except ExtraPyPIError as error:
-                self.refuse(error)
-                self.completed = self.expect_continue  # such a client sends no body then
-                self.expect_continue = False
-            else:
-                if self.is_early:
-                    self.read_early()
-
-    @property
-    def is_early(self) -> bool:
-        """Whether this is an upload with credentials that were good before.
-
-        Hashing is work that strangers shall not make.
-        """
-        authorization = self.headers.get("AUTHORIZATION", "")
-        is_plain = self.command == "POST" and self.is_upload and not self.chunked
-        return is_plain and self.site.authenticator.has_met(authorization)
-
-    def read_early(self) -> None:
-        """Lets the form be read while it comes in."""
-        self.form = EarlyForm(
-            self.site.storage,
-            self.site.config.MAX_UPLOAD_SIZE,
-            content_type=self.headers.get("CONTENT_TYPE", ""),
-            content_length=self.content_length,
-        )
-        self.body_rcv.buf = self.form
-
-    def check_header(self) -> None:
-        """Refuses a body that will not be taken.
-
-        :raises NotLoggedIn: for an upload without credentials.
-        :raises Forbidden: for one of a browser that is not logged in.
-        :raises TooLarge: for more than the setting allows, or much where nothing is uploaded.
-        :raises NoRoom: when the disk cannot take it as a file and, unless it is read while it
-            comes in, once more as a body.
-        """
-        self.check_size(self.content_length)
-        if self.is_upload and "AUTHORIZATION" not in self.headers:
-            raise NotLoggedIn("This needs a user name and a password, or a token.")
-        if self.is_upload_page and f"{COOKIE}=" not in self.headers.get("COOKIE", ""):
-            raise Forbidden("Log in to upload files.")  # a 401 lets browsers ask for a password
-        if self.content_length > SPOOL_OVER:
-            self.check_room(self.content_length * (1 if self.is_early else 2))
-
-    @property
-    def is_upload(self) -> bool:
-        """Whether the body goes to one of the URLs for uploads of programs."""
-        return self.path.rstrip("/").endswith(UPLOADS)
-
-    @property
-    def is_upload_page(self) -> bool:
-        """Whether the body is a form with files that a browser sends."""
-        return self.path.rstrip("/").endswith(UPLOAD_PAGE) and self.site.config.DASHBOARD
-
-    def check_size(self, size: int) -> None:
-        """Refuses a body of more bytes than may come to this URL, with TooLarge."""
-        if not (self.is_upload or self.is_upload_page) and size > SPOOL_OVER:
-            raise TooLarge(f"Nothing is uploaded here, and {size} bytes are too many.")
-        files = MOST_FILES if self.is_upload_page else 1
-        if size > files * self.site.config.MAX_UPLOAD_SIZE + OVERHEAD:
-            raise TooLarge(
-                f"The upload has {size} bytes or more; this index takes files of at most "
-                f"{self.site.config.MAX_UPLOAD_SIZE} (MAX_UPLOAD_SIZE)."
-            )
-
-    def check_room(self, size: int) -> None:
-        """Refuses so many bytes when the disk has no room for them.
-
-        What others have only announced does not count: anybody could announce what he likes.
-        """
-        if room(self.spool) < size + RESERVE:
-            raise NoRoom(f"There is no room on the disk for {size} bytes.")
-
-    def check_lines(self) -> None:
-        """Ends a request that sends a chunk's size or a trailer without an end.
-
-        waitress joins the pieces of such a line, without a limit and in quadratic time.
-        """
-        if len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > LONGEST_LINE:
-            self.error, self.completed = BadRequest("A chunk's line is too long"), True
-
-    def refuse(self, error: ExtraPyPIError) -> None:
-        """Answers with the error, once the rest of the body has been read and forgotten."""
-        self.error = Refusal(error, self.command, self.headers)
-        self.body_rcv.buf.close()
-        self.body_rcv.buf = Forgetful()
-
-    def received(self, data: bytes) -> int:
-        try:
-            taken = super().received(data)
-            if self.chunked and self.error is None:
-                self.check_size(self.body_bytes_received)
-                self.check_room(self.body_bytes_received)
-            if self.chunked and self.body_rcv is not None:
-                self.check_lines()
-        except OSError as error:  # the spool's disk
-            if error.errno not in FULL:
-                raise
-            self.refuse(NoRoom("There is no room left on the disk for the upload."))
-            taken = super().received(data)
-        except (TooLarge, NoRoom) as error:
-            taken = len(data)
-            self.refuse(error)
-        except ValueError:  # a Content-Length of thousands of digits
-            taken = len(data)
-            self.error, self.completed = BadRequest("Content-Length is invalid"), True
-        if self.error is not None and self.body_bytes_received >= MOST_DRAINED:
-            self.completed = True
-        return taken
 
 
 class Task(WSGITask):
     """The answer to a request; a 304, which has no length, lets the connection open."""
+
+    def execute(self) -> None:
+        ready = self.request.ready
+        if ready is None:
+            super().execute()
+        else:
+            self.status, self.complete = ready.status, True
+            self.response_headers.extend(ready.headers)
+            self.write(ready.body)
 
     def get_environment(self) -> dict[str, Any]:
         environ = super().get_environment()
@@ -273,6 +70,29 @@ class Channel(HTTPChannel):
 
     parser_class = Parser
     task_class = Task
+
+    @property
+    def may_be_ready(self) -> bool:
+        """Whether the next request may be one that the main loop answers.
+
+        It does so only with SQLite: nothing that others can hold up may hold up the loop.
+        """
+        request = self.requests[0]
+        if request.command != "GET" or request.body_rcv is not None or request.error is not None:
+            return False
+        authorization = request.headers.get("AUTHORIZATION", "")
+        return not is_server() and request.site.authenticator.has_met(authorization)
+
+    def make_ready(self) -> bool:
+        """Makes the answer to the next request, if that is in memory; asks the application."""
+        request = self.requests[0]
+        environ = Task(self, request).get_environment()
+        environ[IN_LOOP] = True
+        started: list[tuple[str, list]] = []
+        body = self.server.application(environ, lambda *start: started.append(start[:2]))
+        if body is not None:
+            request.ready = Answer(*started[0], b"".join(body))
+        return body is not None
 
     def service(self) -> None:
         if self.server.stopping:
@@ -299,6 +119,7 @@ class Server:
         self.app = app
         self.config = app.site.config
         self.stop_signals = 0
+        self.soon: deque[Channel] = deque()
         spool = app.site.storage.spool
         if spool is not None:
             tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
@@ -311,6 +132,7 @@ class Server:
         channel = type("Channel", (Channel,), {"parser_class": self.parser})
         for listener in self.listeners:
             listener.channel_class, listener.stopping = channel, False
+            listener.add_task = self._add_task
 
     def _create(self) -> Any:
         try:
@@ -348,10 +170,35 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
         while not self.stop_signals:
-            wasyncore.poll2(1, self.map)
+            self._turn(1)
         self._finish()
         self.waitress.task_dispatcher.shutdown(timeout=1)
         self.app.close()
+
+    def _add_task(self, channel: Channel) -> None:
+        """Takes a request that has come in, where waitress would hand it to a thread."""
+        if channel.may_be_ready:
+            self.soon.append(channel)
+        else:
+            self.waitress.task_dispatcher.add_task(channel)
+
+    def _turn(self, seconds: float) -> None:
+        """Waits for the sockets so long, serves them, and answers what is ready."""
+        wasyncore.poll2(seconds, self.map)
+        while self.soon:
+            self._answer(self.soon.popleft())
+
+    def _answer(self, channel: Channel) -> None:
+        """Answers from memory, which takes no longer than to hand the request over."""
+        try:
+            is_ready = channel.make_ready()
+        except Exception:  # which the thread meets, too, and tells of
+            is_ready = False
+        if is_ready:
+            channel.service()
+            channel.handle_write()
+        else:
+            self.waitress.task_dispatcher.add_task(channel)
 
     def _signalled(self, number: int, frame: Any) -> None:
         self.stop_signals += 1
@@ -372,6 +219,6 @@ class Server:
                     channel.will_close = True
             if not any(channel.busy for channel in channels):
                 return
-            wasyncore.poll2(0.1, self.map)
+            self._turn(0.1)
         if any(channel.busy for channel in channels):
             log.warning("Stopped before all requests had come to their end.")

@@ -20,6 +20,9 @@ from extrapypi.pages import Answer, accepted, index_key
 from extrapypi.storage import SIDECAR
 from extrapypi.views.files import metadata_key, sent
 
+# In the environ: the server's main loop asks, and takes only what needs no wait. It gets None for
+# all else, and asks again from a thread.
+IN_LOOP = "extrapypi.in_loop"
 NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"  # normalized; other spellings are redirected
 INDEX = re.compile(rf"/simple/(?:({NAME})/)?")
 FILE = re.compile(rf"/packages/({NAME})/([^/]+)")
@@ -32,10 +35,10 @@ class Shortcut:
         self.application = application
         self.site = site
 
-    def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
+    def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes] | None:
         answer = self.answer(environ)
         if answer is None:
-            return self.application(environ, start_response)
+            return None if IN_LOOP in environ else self.application(environ, start_response)
         start_response(answer.status, answer.headers)
         if hasattr(answer.body, "read"):
             return environ.get("wsgi.file_wrapper", WSGIFileWrapper)(answer.body)
@@ -68,7 +71,7 @@ class Shortcut:
             return None
         if filename.endswith(SIDECAR):
             return self._page(environ, metadata_key(file), serial)
-        return sent(self.site, file, environ)
+        return None if IN_LOOP in environ else sent(self.site, file, environ)
 
     def _page(self, environ: dict, key: tuple, serial: int) -> Answer | None:
         page = self.site.pages.ready(key, serial)
