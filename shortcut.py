@@ -36,7 +36,7 @@ class Shortcut:
         answer = self.answer(environ)
         if answer is None:
             return self.application(environ, start_response)
-        start_response(answer.status, answer.headers)
+        start_response(answer.status, [*answer.headers])  # which the server may change
         if hasattr(answer.body, "read"):
             return environ.get("wsgi.file_wrapper", WSGIFileWrapper)(answer.body)
         return answer.body
