@@ -24,8 +24,8 @@ class TogetherHandler(logging.StreamHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         passed = self.filter(record)
-        if passed:
-            self.emit(record)
+        if passed:  # a filter may give another record, from Python 3.12 on
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -33,7 +33,10 @@ class TogetherHandler(logging.StreamHandler):
         if self.waits.acquire(blocking=False):
             timer = threading.Timer(LATEST, self._time_is_up)
             timer.daemon = True
-            timer.start()
+            try:
+                timer.start()
+            except RuntimeError:  # the machine has no more threads, or the program ends
+                self._time_is_up()
 
     def _time_is_up(self) -> None:
         self.waits.release()  # before the lines are taken: what comes later has a new timer
@@ -42,8 +45,18 @@ class TogetherHandler(logging.StreamHandler):
     def flush(self) -> None:
         with self.lock:
             records = [self.records.popleft() for _ in range(len(self.records))]
-            try:
-                self.stream.write("".join(self.format(each) + self.terminator for each in records))
-                super().flush()
-            except Exception:
-                self.handleError(records[-1] if records else None)
+            lines = "".join(self._line(each) for each in records)
+            if lines:
+                try:
+                    self.stream.write(lines)
+                    super().flush()
+                except Exception:
+                    self.handleError(records[-1])
+
+    def _line(self, record: logging.LogRecord) -> str:
+        """The line of a record; nothing for one that cannot be made, which is told as by others."""
+        try:
+            return self.format(record) + self.terminator
+        except Exception:
+            self.handleError(record)
+            return ""

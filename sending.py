@@ -83,7 +83,7 @@ def send_file(
     if has_it(file, environ, headers["ETag"]):
         return not_modified(headers)
     if sendfile:
-        headers |= handed_over(file, storage, sendfile)
+        headers |= {**handed_over(file, storage, sendfile), "Content-Length": "0"}
         return Answer("200 OK", list(headers.items()), [])
     part = wanted_part(file, environ, headers["ETag"])
     if part == ():

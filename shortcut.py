@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+import peewee
 from bottle import WSGIFileWrapper
 
 from extrapypi.database import connection
@@ -39,7 +40,7 @@ class Shortcut:
         answer = self.answer(environ)
         if answer is None:
             return None if IN_LOOP in environ else self.application(environ, start_response)
-        start_response(answer.status, answer.headers)
+        start_response(answer.status, [*answer.headers])  # which the server may change
         if hasattr(answer.body, "read"):
             return environ.get("wsgi.file_wrapper", WSGIFileWrapper)(answer.body)
         return answer.body
@@ -56,8 +57,8 @@ class Shortcut:
                 return self._index_page(environ, index[1] or "")
             if file := FILE.fullmatch(path):
                 return self._file(environ, *file.groups())
-        except ExtraPyPIError:
-            pass  # the routes say it
+        except (ExtraPyPIError, peewee.PeeweeException):
+            pass  # the routes meet it, too, and say it
         return None
 
     def _index_page(self, environ: dict, name: str) -> Answer | None:

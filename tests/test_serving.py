@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from random import Random
 
 import pytest
 from archives_made import wheel_bytes
@@ -48,9 +49,9 @@ def request(path: str, method: str = "GET", body: bytes = b"", **headers: str) -
     return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode() + body
 
 
-def upload_request(**headers: str) -> bytes:
-    """The bytes of the upload of a small wheel by the admin."""
-    filename, body = wheel_bytes()
+def upload_request(archive: tuple[str, bytes] | None = None, **headers: str) -> bytes:
+    """The bytes of the upload by the admin, of a small wheel when nothing else is given."""
+    filename, body = archive or wheel_bytes()
     parts = [(f'name="{name}"', text.encode()) for name, text in form_of(filename, body).items()]
     parts.append((f'name="content"; filename="{filename}"', body))
     form = b"".join(
@@ -78,6 +79,68 @@ def test_two_requests_go_over_one_connection(index):
         for _ in range(2):
             connection.sendall(request("/ping"))
             assert answer(connection)[2] == b"pong"
+
+
+@pytest.fixture(scope="module")
+def large(index):
+    """The path of a wheel that is sent in several pieces, and its bytes."""
+    filename, body = wheel_bytes("large", files={"large.bin": Random(3).randbytes(500_000)})
+    with connect(index) as connection:
+        connection.sendall(upload_request((filename, body)))
+        assert answer(connection)[0] == "200 OK"
+    return f"/packages/large/{filename}", body
+
+
+def exchange(connection: socket.socket, path: str, **headers: str) -> tuple:
+    """The admin's answer to a GET, as :func:`answer` gives it."""
+    connection.sendall(request(path, Authorization=f"Basic {CREDENTIALS}", **headers))
+    return answer(connection)
+
+
+@pytest.mark.parametrize("query", ["", "?by=the-routes"])
+def test_after_a_304_the_connection_stays_open(index, large, query):
+    with connect(index) as connection:
+        for path in ("/simple/", "/simple/large/", large[0], f"{large[0]}.metadata"):
+            tag = exchange(connection, path)[1]["Etag"]
+            for _ in range(2):
+                status, headers, body = exchange(connection, path + query, If_None_Match=tag)
+                assert (status, body, headers["Etag"]) == ("304 Not Modified", b"", tag)
+                assert not {"Connection", "Transfer-Encoding", "Content-Length"} & set(headers)
+        assert exchange(connection, "/ping")[2] == b"pong"
+
+
+@pytest.mark.parametrize("query", ["", "?by=the-routes"])
+@pytest.mark.parametrize("tag", ["*", ""])
+def test_after_any_answer_it_closes_for_a_client_that_asks_for_it(index, tag, query):
+    first = request(f"/simple/{query}", Authorization=f"Basic {CREDENTIALS}", If_None_Match=tag)
+    of_old = first.replace(b"HTTP/1.1", b"HTTP/1.0")
+    for raw in (first.replace(b"\r\n\r\n", b"\r\nConnection: Close\r\n\r\n"), of_old):
+        with connect(index) as connection:
+            connection.sendall(raw)
+            status, headers, body = answer(connection)
+            assert status == ("304 Not Modified" if tag else "200 OK")
+            assert headers["Connection"] == "close"
+            assert bool(body) != bool(tag)
+            assert connection.recv(1) == b""
+
+
+def test_what_is_kept_and_what_is_not_arrive_alike_one_after_the_other(index, large):
+    path, whole = large
+    with connect(index) as connection:
+        for asked in ("/simple/", "/simple/large/", path, f"{path}.metadata"):
+            first = exchange(connection, asked)
+            for headers in ({}, {"Range": "bytes=100000-400000"}, {"Range": "bytes=-5"}):
+                answers = [
+                    exchange(connection, asked + query, **headers)
+                    for query in ("?by=the-routes", "", "")
+                ]
+                for _, sent, _ in answers:
+                    del sent["Date"]
+                assert answers[0] == answers[1] == answers[2]
+                assert len(answers[0][2]) == int(answers[0][1]["Content-Length"])
+            assert exchange(connection, asked)[2] == first[2]
+        assert exchange(connection, path)[2] == whole
+        assert exchange(connection, path, Range="bytes=100000-400000")[2] == whole[100000:400001]
 
 
 def test_a_body_without_credentials_is_read_and_refused_with_401(index):

@@ -15,6 +15,8 @@ from extrapypi.sending import cache_control, send_file
 from extrapypi.storage import SIDECAR
 from extrapypi.views import normalized, redirect
 
+EMPTY = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": "0"}
+
 
 def download(site, actor, project, filename):
     """GET /packages/<project>/<filename>, also below /simple/, and with .metadata behind it."""
@@ -40,7 +42,8 @@ def offered(site, file: ServedFile, environ: dict) -> Answer:
     url = site.storage.get_url(file.location, environ.get("HTTP_USER_AGENT", ""))
     # A HEAD is answered here: such a URL may be good for a GET only.
     if url is not None and environ["REQUEST_METHOD"] == "GET":
-        return Answer("302 Found", [("Location", url), ("Cache-Control", "no-store")], [])
+        headers = {"Location": url, "Cache-Control": "no-store", **EMPTY}
+        return Answer("302 Found", list(headers.items()), [])
     headers = {"Cache-Control": cache_control(site.config.ANONYMOUS_READ)}
     sendfile = site.config.SENDFILE if "extrapypi.proxied" in environ else None
     return send_file(file, site.storage, environ, headers, sendfile)
