@@ -78,7 +78,7 @@ class Channel(HTTPChannel):
         It does so only with SQLite: nothing that others can hold up may hold up the loop.
         """
         request = self.requests[0]
-        if request.command != "GET" or request.body_rcv is not None or request.error is not None:
+        if request.error is not None or request.command != "GET" or request.body_rcv is not None:
             return False
         authorization = request.headers.get("AUTHORIZATION", "")
         return not is_server() and request.site.authenticator.has_met(authorization)
