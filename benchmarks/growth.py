@@ -29,7 +29,7 @@ from urllib.parse import quote, urlencode
 
 from lines import Line
 from peers import ACCOUNT, ADMIN, CACHE, ExtraPyPI, Running, environment, file_row
-from peewee import SqliteDatabase, chunked
+from peewee import PostgresqlDatabase, SqliteDatabase, chunked
 from tqdm import tqdm
 
 # peers has put the checkout and its tests on the path
@@ -158,6 +158,9 @@ def fill(projects: int) -> None:
                 database.continue_ids(table._meta.table_name)
         models.add_up()
         models.Serial.update(value=projects * RELEASES).execute()
+    if isinstance(database.database.obj, PostgresqlDatabase):
+        database.execute("ANALYZE")  # as it would do by itself within some minutes
+    database.give_back()
 
 
 def insert(table: type[models.Table], rows: Iterable[dict[str, Any]]) -> None:
