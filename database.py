@@ -35,7 +35,7 @@ MAX_CONNECTIONS = 32  # per process, to a database server
 # MySQL's locks belong to no database, so the name has to tell of it, in at most 64 characters.
 MYSQL_LOCK = "CONCAT_WS('.', 'extrapypi', SHA1(DATABASE()))"
 TRIGRAM = 3  # characters, of which the search's index on SQLite is made
-PARTS = (4, 2, 2)  # how many of those are asked for in each of one, two and more words
+PARTS = (4, 3, 3)  # how many of those are asked for in each of one, two and more words
 DUPLICATE_KEY_NAME = 1061  # MySQL's error when an index is there
 REFUSALS = (  # in which peewee and the drivers say that they do not take a parameter
     *(ValueError, TypeError, AttributeError, LookupError, NotImplementedError, OSError),
