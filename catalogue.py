@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from peewee import fn
-
 from extrapypi import counts
 from extrapypi.database import fetch
 from extrapypi.errors import InvalidInput
@@ -72,14 +70,14 @@ def lines(packages: list[Package]) -> list[Listed]:
     """The lines of these projects, in this order."""
     who, downloads = changed_by(packages), counts.of_projects([each.id for each in packages])
     return [
-        Listed(package, who.get(package.name, ""), downloads.get(package.id, 0))
+        Listed(package, who.get(package.last_serial, ""), downloads.get(package.id, 0))
         for package in packages
     ]
 
 
-def changed_by(packages: Iterable[Package]) -> dict[str, str]:
-    """Who changed each project last, by the project's name."""
-    names = [package.name for package in packages]
-    last = Journal.select(fn.MAX(Journal.id)).where(Journal.package.in_(names))
-    query = Journal.select(Journal.package, Journal.who)
-    return dict(query.where(Journal.id.in_(last.group_by(Journal.package))).tuples())
+def changed_by(packages: Iterable[Package]) -> dict[int, str]:
+    """Who changed each project last, by the serial of that."""
+    serials = [package.last_serial for package in packages]
+    return dict(
+        Journal.select(Journal.serial, Journal.who).where(Journal.serial.in_(serials)).tuples()
+    )

@@ -18,7 +18,7 @@ import peewee
 from packaging.utils import canonicalize_name
 from peewee import JOIN, fn
 
-from extrapypi.database import contains, database, with_texts
+from extrapypi.database import contains, database, planned_anew, with_texts
 from extrapypi.errors import InvalidInput
 from extrapypi.models import (
     STATUSES,
@@ -84,7 +84,8 @@ def find(text: str, page: int) -> Paged:
     if query == ([], []):
         return Paged([], 1, 1, 0)
     wanted = canonicalize_name(folded("-".join(query.words)))
-    rows, is_cut = matching(query, wanted)
+    with planned_anew():
+        rows, is_cut = matching(query, wanted)
     rows = sorted(rows, key=lambda row: rank(row[1], wanted))[:MOST]
     found = paged([package_id for package_id, _ in rows], page)
     return found._replace(rows=shown(found.rows), is_cut=is_cut)

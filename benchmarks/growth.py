@@ -30,7 +30,7 @@ from urllib.parse import quote, urlencode
 from checkout import CACHE
 from lines import Line
 from peers import ACCOUNT, ADMIN, ExtraPyPI
-from peewee import SqliteDatabase, chunked
+from peewee import PostgresqlDatabase, SqliteDatabase, chunked
 from processes import Running, environment
 from rows import file_row
 from tqdm import tqdm
@@ -161,6 +161,9 @@ def fill(projects: int) -> None:
                 database.continue_ids(table._meta.table_name)
         models.add_up()
         models.Serial.update(value=projects * RELEASES).execute()
+    if isinstance(database.database.obj, PostgresqlDatabase):
+        database.execute("ANALYZE")  # as it would do by itself within some minutes
+    database.give_back()
 
 
 def insert(table: type[models.Table], rows: Iterable[dict[str, Any]]) -> None:

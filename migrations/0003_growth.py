@@ -64,6 +64,7 @@ TRIGRAMS_OF_SQLITE = (
     INSERT INTO packages_texts (rowid, search_text, search_author)
     SELECT id, search_text || '  ', search_author || '  ' FROM packages
     WHERE search_text IS NOT NULL""",
+    "INSERT INTO packages_texts (packages_texts) VALUES ('optimize')",
 )
 TRIGRAMS_OF_POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",

@@ -8,7 +8,9 @@ from typing import Any
 
 from extrapypi.database import database
 
-SMALL = ("serial", "s", "sqlite_master")  # tables, by their names in queries, that do not grow
+SMALL = ("serial", "sqlite_master")  # tables that do not grow with the index
+# The names that a query gives to those, and to tables that it makes itself.
+OWN = re.compile(r'"?(?:serial|sqlite_master)"?(?: AS)? "?(\w+)|\) AS "(\w+)"')
 
 
 def asked(monkeypatch, work: Callable[[], Any]) -> list[tuple[str, Any]]:
@@ -41,12 +43,12 @@ def scans(sql: str, parameters: Any) -> list[str]:
     """
     if not sql.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE")):
         return []
-    own = (*SMALL, *re.findall(r'\) AS "(\w+)"', sql))  # and tables that the query makes itself
+    own = {*SMALL, *(name for names in OWN.findall(sql) for name in names if name)}
     lines = plan(sql, parameters).splitlines()
     return [line for line in lines if "FOR ORDER BY" in line or goes_through(line, own)]
 
 
-def goes_through(line: str, but_for: tuple[str, ...]) -> bool:
+def goes_through(line: str, but_for: set[str]) -> bool:
     """Whether a line of the plan tells of a table without an index."""
     is_scan = re.match(r"SCAN (?!CONSTANT)(\w+)(?!.* (USING|VIRTUAL) )", line)
     return bool(is_scan) and is_scan[1] not in but_for

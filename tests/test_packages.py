@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from archives_made import sdist_bytes, wheel_bytes
 from conftest import COMMAND_LINE, counts, stored, upload
-from queries import asked
+from queries import asked, scans
 
 from extrapypi import packages
 from extrapypi.auth import Actor
@@ -97,6 +97,17 @@ def test_touching_a_project_takes_few_statements(demo, monkeypatch):
     package = Package.named("demo-pkg")
     with writing() as serial:
         assert len(asked(monkeypatch, lambda: package.touch(serial))) == 4
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_no_upload_and_no_index_page_goes_through_all_projects(demo, as_role, monkeypatch):
+    developer = as_role("developer")
+    for work in (
+        lambda: upload(developer, *wheel_bytes(name="other")),
+        lambda: upload(developer, *wheel_bytes(name="other", version="2.0")),
+        lambda: developer.get("/simple/other/"),
+    ):
+        assert [each for each in asked(monkeypatch, work) if scans(*each)] == []
 
 
 def test_a_deleted_release_takes_its_files_and_nothing_else(demo, app, as_role):
