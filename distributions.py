@@ -11,6 +11,7 @@ import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 from packaging.utils import (
@@ -58,12 +59,12 @@ class Distribution:
     metadata: CoreMetadata
     metadata_bytes: bytes  # as they lie in the file
 
-    @property
+    @cached_property
     def normalized_name(self) -> str:
         """The project's name as URLs have it (PEP 503)."""
         return canonicalize_name(self.metadata.name)
 
-    @property
+    @cached_property
     def canonical_version(self) -> str:
         """The version without trailing zeros: equal for versions that PEP 440 calls equal."""
         return canonicalize_version(self.metadata.version)

@@ -7,7 +7,6 @@ checked here.
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +33,7 @@ from extrapypi.packages import LONGEST_REASON, one_line
 from extrapypi.storage import BaseStorage
 
 LIST_SQL = "INSERT INTO maintainers (package_id, user_id) VALUES (?, ?)"
+OF_NO_RELEASE = ("metadata_version", "name", "version")  # fields that its row gets otherwise
 CLOSED = ("archived", "quarantined")  # take no uploads (PEP 792)
 
 
@@ -207,10 +207,8 @@ def ensure_release(package: Package, state: State, distribution: Distribution) -
 
 def metadata_of(distribution: Distribution) -> dict[str, Any]:
     """The fields of a release that the distribution says something about."""
-    given = asdict(distribution.metadata)
-    for field in ("metadata_version", "name", "version"):
-        del given[field]
-    return {field: value for field, value in given.items() if value}
+    told = vars(distribution.metadata).items()
+    return {field: value for field, value in told if value and field not in OF_NO_RELEASE}
 
 
 def update_release(release: Release, distribution: Distribution) -> None:

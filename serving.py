@@ -28,7 +28,7 @@ from extrapypi.shortcut import IN_LOOP
 
 log = logging.getLogger("extrapypi")
 
-RECEIVE = 256 * 1024  # bytes read from a socket at once; waitress's own 8 KiB is slow for files
+RECEIVE = 1024 * 1024  # bytes read from a socket at once; waitress's own 8 KiB is slow for files
 # Bytes of an answer that wait for the rest of it. A smaller one is sent at once, headers and body,
 # instead of in two pieces, which is a third more requests a second.
 SEND = 18_000

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +18,9 @@ from bottle import Bottle, HTTPResponse, request, static_file
 from multipart import MultipartSegment, PushMultipartParser, parse_options_header
 
 CHUNK = 1024 * 1024  # bytes read at once, as extrapypi does
-SOCKET = 256 * 1024  # bytes taken from a socket at once, as extrapypi does; waitress's own is 8 KiB
+SOCKET = 1024 * 1024  # bytes taken from a socket at once, as extrapypi does; waitress takes 8 KiB
+
+HASHES = (hashlib.sha256, hashlib.md5, partial(hashlib.blake2b, digest_size=32))  # of PyPI's API
 
 app = Bottle()
 ready: dict[int, bytes] = {}
@@ -46,10 +49,10 @@ def file(filename: str) -> HTTPResponse:
 
 @app.post("/files/")
 def store() -> str:
-    """Parses a form, hashes its file once and stores it once."""
+    """Parses a form, hashes its file and stores it once."""
     _, options = parse_options_header(request.get_header("Content-Type"))
     parser = PushMultipartParser(options["boundary"], request.content_length)
-    digest = hashlib.sha256()
+    digests = [new() for new in HASHES[: app.config["digests"]]]
     stored = None
     for event in parser.parse_blocking(request.environ["wsgi.input"].read, CHUNK):
         if isinstance(event, MultipartSegment):
@@ -61,9 +64,10 @@ def store() -> str:
                 close(stored)
             stored = None
         elif stored:
-            digest.update(event)
+            for digest in digests:
+                digest.update(event)
             stored.write(event)
-    return digest.hexdigest()
+    return digests[0].hexdigest()
 
 
 def close(stored: BinaryIO) -> None:
@@ -77,9 +81,10 @@ def close(stored: BinaryIO) -> None:
     stored.close()
 
 
-def main(port: str, threads: str, folder: str, synced: str = "") -> None:
-    """Serves until the process is ended."""
-    app.config.update(folder=folder, synced=bool(synced))
+def main(port: str, threads: str, folder: str, *options: str) -> None:
+    """Serves until the process is ended; options are ``synced`` and ``digests``."""
+    digests = len(HASHES) if "digests" in options else 1
+    app.config.update(folder=folder, synced="synced" in options, digests=digests)
     server = waitress.create_server(
         app,
         host="127.0.0.1",

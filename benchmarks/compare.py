@@ -10,7 +10,7 @@ import reading
 from lines import Line
 from load import Load
 from memory import Memory
-from peers import Bare, ExtraPyPI, Peer, SyncedBare, Unsynced
+from peers import Bare, ExtraPyPI, Peer, SyncedBare, ThoroughBare, Unsynced
 from pypiservers import PyPIServer, SyncedPyPIServer
 from reading import Reading
 from results import Results
@@ -26,7 +26,7 @@ def readers(arguments: argparse.Namespace) -> list[Peer]:
 def writers(arguments: argparse.Namespace) -> list[Peer]:
     """The servers that are uploaded to, with and without fsync."""
     url = arguments.database
-    peers: list[Peer] = [ExtraPyPI(url), Unsynced(url), SyncedBare(), Bare()]
+    peers: list[Peer] = [ExtraPyPI(url), Unsynced(url), ThoroughBare(), SyncedBare(), Bare()]
     if arguments.pypiserver:
         peers += [SyncedPyPIServer(), PyPIServer()]
     return peers
@@ -70,6 +70,6 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> list[Line]:
     """The lines of memory and of the wait for an answer."""
     peer, results = ExtraPyPI(arguments.database), Results()
     memory = Memory(folder, arguments.big, arguments.huge)
-    for _ in range(arguments.rounds):
-        memory.round(results, peer)
+    for number in range(arguments.rounds):
+        memory.round(results, peer, number)
     return list(memory.lines(results))

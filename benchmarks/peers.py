@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shutil
 import subprocess
 import sys
 import uuid
@@ -15,7 +14,7 @@ from pathlib import Path
 from checkout import ROOT
 from processes import Address, Running, environment
 from rows import Projects, fill
-from samples import SMALL, BigWheel, Wheel, metadata_text
+from samples import MB, SMALL, BigWheel, Wheel, metadata_text
 from transfers import Sent, ask, download, upload
 
 from extrapypi import __version__, config, database
@@ -71,8 +70,14 @@ class Peer:
         return running, running.await_start(port)
 
     def remove(self, folder: Path) -> None:
-        """Removes what :meth:`prepare` has made."""
-        shutil.rmtree(folder)
+        """Removes the large files that :meth:`prepare` and uploads have left.
+
+        The small ones stay until the end: for minutes after many were deleted, ext4 is slow to
+        create others.
+        """
+        for path in folder.rglob("*.whl"):
+            if path.stat().st_size > MB:
+                path.unlink()
 
     def get(self, path: str, headers: dict[str, str]) -> bytes:
         """A request, ready to be sent."""
@@ -225,6 +230,13 @@ class SyncedBare(Bare):
 
     NAME = "bare Bottle with fsync"
     OPTIONS = ("synced",)
+
+
+class ThoroughBare(Bare):
+    """The same, with the three digests that PyPI's JSON API tells of a file."""
+
+    NAME = "bare Bottle with fsync and 3 digests"
+    OPTIONS = ("synced", "digests")
 
 
 def started(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lines import Line
 from load import Load
-from peers import Bare, ExtraPyPI, Peer, SyncedBare, Unsynced, started
+from peers import Bare, ExtraPyPI, Peer, SyncedBare, ThoroughBare, Unsynced, started
 from pypiservers import PyPIServer, SyncedPyPIServer
 from results import Results, numbers
 from samples import MB, big_wheel, wheel
@@ -22,8 +22,9 @@ TINY_PAIRS = (  # whose rates are compared, and the goal; each waits for the dis
     (ExtraPyPI, PyPIServer, None),
 )
 UP_PAIRS = (
+    (ExtraPyPI, ThoroughBare, 1.0),
     (ExtraPyPI, SyncedBare, 1.0),
-    (Unsynced, Bare, 1.0),
+    (Unsynced, Bare, None),
     (ExtraPyPI, Bare, None),
     (ExtraPyPI, PyPIServer, None),
 )
@@ -40,7 +41,7 @@ class Writing:
     def round(self, load: Load, results: Results, peer: Peer, number: int) -> None:
         """Measures one server."""
         with ExitStack() as stack:
-            _, address = started(peer, self.folder / f"{peer.NAME} writing", {}, stack)
+            _, address = started(peer, self.folder / f"{peer.NAME} writing {number}", {}, stack)
             rate = load.once(address, tiny_uploads(peer, number), UPLOADERS)
             results.add(TINY, peer.NAME, **numbers(rate))
             os.sync()  # what others have left to write must not be counted here
