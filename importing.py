@@ -197,7 +197,7 @@ def import_link(
         return False
     incoming, changed = index.download(link, storage, limit)
     try:
-        distribution = distributions.read(incoming.stream, link.filename)
+        distribution = distributions.read(incoming.content(), link.filename)
         check_project(project, [distribution.normalized_name])
         time = link.upload_time or changed or utcnow()
         return publishing.add_file(storage, actor, distribution, incoming, time, link.yanked)

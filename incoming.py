@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -81,6 +82,13 @@ class Incoming:
         """Waits until so few chunks are not hashed yet."""
         while len(self._hashing) > most:
             wait(self._hashing.popleft())
+
+    def content(self) -> BinaryIO:
+        """What was written, as a stream: a small file in memory, where each read costs less."""
+        if self.size > CHUNK:
+            return self.stream
+        self.stream.seek(0)
+        return BytesIO(self.stream.read())
 
     def finish(self) -> None:
         """Makes sure that the bytes have reached the disk."""

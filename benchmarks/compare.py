@@ -70,6 +70,6 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> list[Line]:
     """The lines of memory and of the wait for an answer."""
     peer, results = ExtraPyPI(arguments.database), Results()
     memory = Memory(folder, arguments.big, arguments.huge)
-    for number in range(arguments.rounds):
-        memory.round(results, peer, number)
+    for _ in range(arguments.rounds):
+        memory.round(results, peer)
     return list(memory.lines(results))

@@ -45,7 +45,7 @@ class Crowd:
     def round(self, huge: BigWheel, large: BigWheel) -> None:
         """Measures the others before, during and after the upload, then beside slow clients."""
         with ExitStack() as stack:
-            _, address = started(self.peer, self.folder / "server", PROJECTS, stack)
+            _, address = started(self.peer, self.folder, PROJECTS, stack)
             self.peer.upload(address, large)
             before = self._quiet(address)
             rate, sent = self._while_uploading(address, huge)

@@ -39,7 +39,7 @@ class Chain:
         self.folder = folder
         self.results = Results()
         self.again: dict[str, list[Request]] = {tool: [] for tool in TOOLS}
-        self.running, self.address = started(ours, folder / "extrapypi", {}, stack)
+        self.running, self.address = started(ours, folder, {}, stack)
         for name, after in zip(NAMES, [*NAMES[1:], ""], strict=True):
             needs = [after] if after else []
             ask(self.address, ours.post(wheel(name, requires_dist=needs)))

@@ -33,10 +33,10 @@ class Memory:
         }
         self.answer = f"{huge:,} MB up: from the last byte to the answer"
 
-    def round(self, results: Results, peer: Peer, number: int) -> None:
+    def round(self, results: Results, peer: Peer) -> None:
         """Measures each group, up and down, on an empty server."""
         with ExitStack() as stack:
-            running, address = started(peer, self.folder / f"memory {number}", {}, stack)
+            running, address = started(peer, self.folder, {}, stack)
             for title, wheels in self.groups.items():
                 peak, sent = over_idle(running, lambda each: peer.upload(address, each), wheels)
                 results.add(rise(title, "up"), peer.NAME, memory_mb=peak)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import subprocess
 import sys
+import tempfile
 import uuid
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -242,14 +243,16 @@ class ThoroughBare(Bare):
 def started(
     peer: Peer, folder: Path, projects: Projects, stack: ExitStack
 ) -> tuple[Running, Address]:
-    """A server with these projects and the small wheel, which the stack stops and removes.
+    """A server with these projects and the small wheel, in a place of its own below the folder.
+
+    The stack stops it and removes what is large.
 
     It has checked the passwords once: of a server that runs for long that is no part of the cost.
     """
-    folder.mkdir()
-    stack.callback(peer.remove, folder)
-    peer.prepare(folder, projects)
-    running, address = peer.start(folder)
+    place = Path(tempfile.mkdtemp(prefix=f"{peer.NAME} ", dir=folder))
+    stack.callback(peer.remove, place)
+    peer.prepare(place, projects)
+    running, address = peer.start(place)
     stack.callback(running.stop)
     ask(address, peer.post(SMALL))
     ask(address, peer.get(peer.file(SMALL.name, SMALL.filename), IDENTITY))

@@ -63,7 +63,7 @@ class Reading:
         self.addresses: dict[Peer, Address] = {}
         self.requests: dict[Peer, dict[Case, bytes]] = {}
         for peer in peers:
-            _, address = started(peer, folder / f"{peer.NAME} reading", PROJECTS, stack)
+            _, address = started(peer, folder, PROJECTS, stack)
             pages = peer.pages(sizes)
             self.addresses[peer], self.requests[peer] = address, {}
             for case in CASES:

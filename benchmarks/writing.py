@@ -41,7 +41,7 @@ class Writing:
     def round(self, load: Load, results: Results, peer: Peer, number: int) -> None:
         """Measures one server."""
         with ExitStack() as stack:
-            _, address = started(peer, self.folder / f"{peer.NAME} writing {number}", {}, stack)
+            _, address = started(peer, self.folder, {}, stack)
             rate = load.once(address, tiny_uploads(peer, number), UPLOADERS)
             results.add(TINY, peer.NAME, **numbers(rate))
             os.sync()  # what others have left to write must not be counted here

@@ -83,7 +83,7 @@ def upload(site, actor):
         check_action(forms.value(fields, ":action"))
         if incoming is None:
             raise InvalidUpload("The form has no file named content.")
-        distribution = distributions.read(incoming.stream, incoming.filename)
+        distribution = distributions.read(incoming.content(), incoming.filename)
         faults = distributions.check_form(distribution, fields, incoming.digests)
         if faults:
             raise InvalidUpload(*faults)

@@ -65,7 +65,7 @@ def judged(site, actor, filename: str, incoming: Incoming | ExtraPyPIError) -> R
     try:
         if isinstance(incoming, ExtraPyPIError):
             raise incoming
-        distribution = distributions.read(incoming.stream, filename)
+        distribution = distributions.read(incoming.content(), filename)
         is_new = publishing.add_file(site.storage, actor, distribution, incoming)
         name, version = distribution.normalized_name, distribution.metadata.version
         rendering.after_upload(distribution, site.config.README_IMAGES)
