@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from random import Random
@@ -299,3 +300,25 @@ def test_an_address_in_use_is_one_sentence(index):
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("extrapypi: Cannot listen on 127.0.0.1")
+
+
+def test_what_is_in_memory_is_answered_while_all_threads_wait(tmp_path):
+    index = Index(tmp_path, "THREADS = 1")
+    index.add("kept")
+    page = request("/simple/kept/", Authorization=f"Basic {CREDENTIALS}")
+    kept = index.get("/simple/kept/")
+    other = sqlite3.connect(tmp_path / "extrapypi.db", isolation_level=None)
+    try:
+        with connect(index) as waiting, connect(index) as reading:
+            other.execute("BEGIN IMMEDIATE")  # for which the upload has to wait
+            waiting.sendall(upload_request())
+            for _ in range(2):  # by the second time the thread has the upload
+                reading.sendall(page)
+                assert answer(reading)[0] == "200 OK"
+            reading.sendall(page)
+            assert answer(reading)[2] == kept
+            other.execute("ROLLBACK")
+            assert answer(waiting)[0] == "200 OK"
+    finally:
+        other.close()
+        assert index.stop() == 0
