@@ -30,7 +30,7 @@ WINDOW = timedelta(minutes=5)  # in which failures count
 PER_USER, PER_ADDRESS = 10, 100  # failures of one address: for one user name, in all
 WRONG = "User name or password is wrong."
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-KEPT_CREDENTIALS = 10_000  # that stand for a checked password, about 300 bytes each
+KEPT_CREDENTIALS = 10_000  # that were found right, about 500 bytes each
 
 # One small query a request, by hand: a model would cost more than the rest of a kept page.
 USER_SQL = """
@@ -105,6 +105,7 @@ class Authenticator:
         self.anonymous_read = config.ANONYMOUS_READ
         self.key = hashlib.sha256(config.secret_keys[0].encode()).digest()
         self.kept: dict[bytes, Callable[[dict], Actor | None]] = {}
+        self.keeping = threading.Lock()
         self.checking = [threading.Lock() for _ in range(64)]
         self.last_seen = LastSeen(writer)
 
@@ -156,9 +157,10 @@ class Authenticator:
             find = partial(of_token, check_token(secret, environ))
         else:
             find = partial(of_user, *check_password(username, secret, environ))
-        if len(self.kept) >= KEPT_CREDENTIALS:
-            self.kept.clear()
-        self.kept[digest] = find
+        with self.keeping:
+            if len(self.kept) >= KEPT_CREDENTIALS:
+                del self.kept[next(iter(self.kept))]  # the oldest
+            self.kept[digest] = find
         actor = self.known(environ)
         if actor is None:
             raise NotLoggedIn(WRONG)  # as it is since a moment ago
@@ -291,9 +293,16 @@ def note_failure(address: str, username: str) -> None:
 
 @retried
 def renew_hash(user_id: int, password: str, old_hash: str) -> str:
-    """The bcrypt hash that replaces one of extrapypi 0.4, unless that was changed meanwhile."""
+    """The bcrypt hash of a password that replaces one of extrapypi 0.4.
+
+    :raises NotLoggedIn: when the account got another password meanwhile.
+    """
     password_hash = passwords.hashed(password)
     with writing():
         renewed = User.update(password_hash=password_hash)
-        renewed.where(User.id == user_id, User.password_hash == old_hash).execute()
+        if renewed.where(User.id == user_id, User.password_hash == old_hash).execute():
+            return password_hash
+    password_hash = User.get_by_id(user_id).password_hash  # another request may have renewed it
+    if not passwords.matches(password, password_hash):
+        raise NotLoggedIn(WRONG)
     return password_hash

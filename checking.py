@@ -1,6 +1,7 @@
 """Comparing the database with the storage, which may be done while the index is served.
 
-What looks like a fault is looked up once more before it is told. :mod:`extrapypi.mending` mends.
+What looks like a fault of a file is looked up once more before it is told; rows and numbers are
+those of one moment. :mod:`extrapypi.mending` mends.
 """
 
 from __future__ import annotations

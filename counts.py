@@ -12,7 +12,7 @@ from peewee import chunked, fn
 
 from extrapypi.batches import Batch, Writer
 from extrapypi.database import database, retried, transaction, utcnow
-from extrapypi.models import Download, File, Package, Release
+from extrapypi.models import Download, File, Package, Release, writers
 
 WEEKS = 26  # that a project's page shows
 LONGEST_AGENT = 100  # characters of a User-Agent that are kept until it is read
@@ -106,7 +106,7 @@ def recount() -> None:
 @retried
 def recount_projects(ids: list[int]) -> None:
     """Counts the recent downloads of these projects anew."""
-    with transaction():
+    with writers, transaction():
         numbers = of_projects(ids)
         known = Package.select(Package.id, Package.recent_downloads).where(Package.id.in_(ids))
         for package_id, remembered in known.order_by(Package.id).tuples():

@@ -75,10 +75,12 @@ def without_extra(marker: str, extra: str) -> str:
 def dependents(package: Package) -> list[Dependent]:
     """The projects whose latest release needs this one, by name; each requirement of it.
 
-    At most MOST + 1 of them.
+    At most MOST projects.
     """
+    ids = [row[0] for row in needing(package, Package.id).distinct().limit(MOST).tuples()]
     columns = (Package.name, Package.normalized_name, Package.status, Package.latest_version)
-    rows = needing(package, *columns, Dependency.specifier, Dependency.marker).limit(MOST + 1)
+    rows = needing(package, *columns, Dependency.specifier, Dependency.marker)
+    rows = rows.where(Package.id.in_(ids))
     found = (Dependent(*row) for row in rows.tuples())
     return sorted(found, key=lambda each: (each.normalized_name, each.specifier, each.marker))
 

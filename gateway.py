@@ -21,6 +21,7 @@ errors = logging.getLogger("extrapypi")
 
 HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
+LONGEST = 500  # characters of a path, agent or method in the log; what was made of them is kept
 LINE = '%s %s "%s %s" %s %s %.1fms "%s"'
 UNSAFE = re.compile(r"[^ !#-~]")  # what would break a quoted field of the access line
 
@@ -136,19 +137,20 @@ def mount(environ: dict, prefix: str) -> None:
 def log_access(environ: dict, status: str, headers: list, seconds: float) -> None:
     """One line a request: address, user, request line, status, bytes, milliseconds, agent.
 
-    No query, and nothing of the credentials but the user's name.
+    No query, and nothing of the credentials but the user's name; of pip's agent what stands before
+    its JSON.
     """
     if access.isEnabledFor(logging.INFO):
         size = next((value for name, value in headers if name == "Content-Length"), "-")
         told = (
             environ.get("REMOTE_ADDR") or "-",
             quoted_name(environ.get("extrapypi.user") or "-"),
-            without_quotes(environ.get("REQUEST_METHOD", "-")),
-            quoted_path(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
+            without_quotes(environ.get("REQUEST_METHOD", "-")[:LONGEST]),
+            quoted_path((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))[:LONGEST]),
             status[:3],
             size,
             seconds * 1000,
-            without_quotes(environ.get("HTTP_USER_AGENT", "-"))[:200],
+            without_quotes(environ.get("HTTP_USER_AGENT", "-")[:LONGEST].partition(" {")[0]),
         )
         # access.info() would look for the line that calls it, which costs as much as the rest.
         access.handle(access.makeRecord(access.name, logging.INFO, "", 0, LINE, told, None))
@@ -168,5 +170,5 @@ def quoted_path(path: str) -> str:
 
 @lru_cache(maxsize=1024)
 def without_quotes(text: str) -> str:
-    """A method or agent as the access line has it; of pip's agent what stands before its JSON."""
-    return UNSAFE.sub("?", text.partition(" {")[0])
+    """A method or agent as the access line has it."""
+    return UNSAFE.sub("?", text)

@@ -22,6 +22,7 @@ from extrapypi.pages import Answer
 from extrapypi.sessions import COOKIE
 
 SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
+MOST_EARLY = 16  # forms at once that are read while they come in
 RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads of programs
 UPLOAD_PAGE = "/dashboard/upload"  # that of browsers: several files at once
@@ -60,9 +61,11 @@ class EarlyForm:
     waits until the application asks: it says first who may upload at all.
     """
 
-    def __init__(self, *settings: Any, **form: Any) -> None:
+    def __init__(self, open_forms: set[EarlyForm], *settings: Any, **form: Any) -> None:
+        self.open_forms = open_forms
         self.reader: FormReader | None = None
         self.fault: ExtraPyPIError | None = None
+        open_forms.add(self)
         with self._faults():
             self.reader = FormReader(*settings, **form)
 
@@ -93,6 +96,7 @@ class EarlyForm:
 
     def close(self) -> None:
         """Removes the file that the storage has not taken over."""
+        self.open_forms.discard(self)
         if self.reader is not None:
             self.reader.discard()
 
@@ -101,10 +105,11 @@ class EarlyForm:
 
 
 class Parser(HTTPRequestParser):
-    """Refuses a body as soon as its header shows that it will not be taken."""
+    """Refuses a body as soon as its header shows that it will not be taken, or reads it early."""
 
-    site: Any = None  # both are set by Server
+    site: Any = None  # all three are set by Server
     spool: Any = None
+    open_forms: set[EarlyForm] = frozenset()
     form: EarlyForm | None = None
     ready: Answer | None = None  # made by the main loop
 
@@ -126,7 +131,10 @@ class Parser(HTTPRequestParser):
         """Whether this is a large upload with credentials that were good before.
 
         Hashing is work that strangers shall not make, and small forms are read sooner in threads.
+        The fields of a form are in memory, so there is a limit to how many are read at once.
         """
+        if len(self.open_forms) >= MOST_EARLY:
+            return False
         is_large = self.content_length > SPOOL_OVER and not self.chunked
         authorization = self.headers.get("AUTHORIZATION", "")
         is_upload = is_large and self.command == "POST" and self.is_upload
@@ -135,6 +143,7 @@ class Parser(HTTPRequestParser):
     def read_early(self) -> None:
         """Lets the form be read while it comes in."""
         self.form = EarlyForm(
+            self.open_forms,
             self.site.storage,
             self.site.config.MAX_UPLOAD_SIZE,
             content_type=self.headers.get("CONTENT_TYPE", ""),

@@ -1,8 +1,8 @@
 """Mending what :mod:`extrapypi.checking` finds, which may be done while the index is served.
 
-A fault is looked up once more under the writers' lock before something is done. Nothing is deleted
-that could be the only copy of something: it is set aside in the storage. Each repair has a line in
-the journal.
+A fault is looked up once more under the writers' lock before something is done; numbers are just
+counted again. Nothing is deleted that could be the only copy of something: it is set aside in the
+storage. Each repair has a line in the journal.
 """
 
 from __future__ import annotations

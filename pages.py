@@ -32,6 +32,7 @@ OFFERS = {
 }
 REVALIDATE = "max-age=0, must-revalidate"  # the only words with which all clients ask for a 304
 OF_A_BODY = ("Content-Type", "Content-Encoding", "Content-Length", "Last-Modified")
+LONGEST_KEPT = 500  # characters of an Accept header whose meaning is remembered
 SMALLEST_GZIP = 256  # bytes; below, a compressed page is no shorter on the wire
 
 
@@ -65,7 +66,7 @@ class Page:
 
     def answer(self, environ: dict) -> Answer:
         """The answer to a request: 304 when the client has the page already."""
-        takes_packed = takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        takes_packed = takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")[:LONGEST_KEPT])
         whole, unchanged = self.packed if self.packed and takes_packed else self.plain
         return unchanged if is_known(environ, *self.tags) else whole
 
@@ -172,7 +173,8 @@ def content_type() -> str:
 
 def accepted(environ: dict) -> str:
     """The content type that a request's Accept header gets; raises as :func:`negotiated`."""
-    return negotiated(environ.get("HTTP_ACCEPT") or "*/*")
+    accept = environ.get("HTTP_ACCEPT") or "*/*"
+    return negotiated(accept) if len(accept) <= LONGEST_KEPT else negotiated.__wrapped__(accept)
 
 
 @lru_cache(maxsize=1024)

@@ -19,13 +19,13 @@ from extrapypi.database import execute, give_back, retried, utcnow
 from extrapypi.distributions import Distribution
 from extrapypi.errors import FileExists, Forbidden, InvalidUpload, NotFound
 from extrapypi.incoming import Incoming, sha256_of
+from extrapypi.lookups import State
 from extrapypi.models import (
     Dependency,
     File,
     Journal,
     Package,
     Release,
-    State,
     UsedFilename,
     writing,
 )

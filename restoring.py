@@ -51,8 +51,6 @@ def restore(storage: BaseStorage, source: str | Path) -> dict[str, Any]:
     locations = store_files(storage, folder, manifest)
     insert_rows(folder, manifest, locations)
     database.upgrade_schema()
-    with database.transaction():
-        add_up()
     return manifest
 
 
@@ -237,6 +235,8 @@ def insert_rows(folder: Path, manifest: dict[str, Any], locations: dict[int, str
                 )
             insert(name, about["columns"], rows)
         Serial.update(value=manifest["serial"]).execute()
+        if all(is_applied for _, is_applied, _ in database.schema_status()):
+            add_up()  # an upgrade does so otherwise
 
 
 def insert(name: str, columns: dict[str, str], rows: Iterable[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ import peewee
 from packaging.utils import canonicalize_name
 from peewee import JOIN, fn
 
-from extrapypi.database import contains, database, planned_anew, with_texts
+from extrapypi.database import database
 from extrapypi.errors import InvalidInput
 from extrapypi.models import (
     STATUSES,
@@ -29,6 +29,7 @@ from extrapypi.models import (
     folded,
 )
 from extrapypi.paging import MOST, Paged, paged
+from extrapypi.trigrams import contains, planned_anew, with_texts
 
 AUTHOR = "author"  # the filter for texts of the latest release's authors and maintainers
 LONGEST = 200  # characters of a query

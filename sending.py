@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from extrapypi.errors import StorageError
-from extrapypi.models import ServedFile
+from extrapypi.lookups import ServedFile
 from extrapypi.pages import Answer, is_known, not_modified
 from extrapypi.storage import BaseStorage
 

@@ -80,6 +80,9 @@ class Channel(HTTPChannel):
         request = self.requests[0]
         if request.error is not None or request.command != "GET" or request.body_rcv is not None:
             return False
+        # The loop must not wait for room in a buffer, which only the loop itself can make.
+        if len(self.requests) > 1 or self.total_outbufs_len:
+            return False
         authorization = request.headers.get("AUTHORIZATION", "")
         return not is_server() and request.site.authenticator.has_met(authorization)
 
@@ -101,9 +104,21 @@ class Channel(HTTPChannel):
         super().service()
 
     def handle_close(self) -> None:
-        if self.request is not None:  # half read
-            self.request.close()
-        super().handle_close()
+        try:
+            if self.request is not None:  # half read
+                self.request.close()
+        finally:
+            super().handle_close()
+
+    def close_requests(self) -> None:
+        """Removes what has come in of requests that are not answered any more."""
+        for request in (*self.requests, self.request):
+            if request is not None:
+                request.close()
+
+    def cancel(self) -> None:
+        self.close_requests()
+        super().cancel()
 
     @property
     def busy(self) -> bool:
@@ -123,9 +138,8 @@ class Server:
         spool = app.site.storage.spool
         if spool is not None:
             tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
-        self.parser = type(
-            "Parser", (Parser,), {"site": app.site, "spool": spool or tempfile.gettempdir()}
-        )
+        about = {"site": app.site, "spool": spool or tempfile.gettempdir(), "open_forms": set()}
+        self.parser = type("Parser", (Parser,), about)
         self.waitress = self._create()
         self.map = getattr(self.waitress, "map", None) or self.waitress._map
         self.listeners = [each for each in self.map.values() if hasattr(each, "channel_class")]
@@ -173,7 +187,12 @@ class Server:
             self._turn(1)
         self._finish()
         self.waitress.task_dispatcher.shutdown(timeout=1)
+        for channel in self._channels():
+            channel.close_requests()
         self.app.close()
+
+    def _channels(self) -> list[Channel]:
+        return [each for each in self.map.values() if isinstance(each, Channel)]
 
     def _add_task(self, channel: Channel) -> None:
         """Takes a request that has come in, where waitress would hand it to a thread."""
@@ -191,14 +210,17 @@ class Server:
     def _answer(self, channel: Channel) -> None:
         """Answers from memory, which takes no longer than to hand the request over."""
         try:
-            is_ready = channel.make_ready()
+            is_ready = channel.may_be_ready and channel.make_ready()
         except Exception:  # which the thread meets, too, and tells of
             is_ready = False
-        if is_ready:
+        if not is_ready:
+            self.waitress.task_dispatcher.add_task(channel)
+            return
+        try:
             channel.service()
             channel.handle_write()
-        else:
-            self.waitress.task_dispatcher.add_task(channel)
+        except Exception:  # as in all that the loop does: told in the log, and the channel closed
+            channel.handle_error()
 
     def _signalled(self, number: int, frame: Any) -> None:
         self.stop_signals += 1
@@ -213,7 +235,7 @@ class Server:
             listener.socket.close()
         deadline = time.monotonic() + self.config.SHUTDOWN_TIMEOUT
         while time.monotonic() < deadline and self.stop_signals < 2:
-            channels = [each for each in self.map.values() if isinstance(each, Channel)]
+            channels = self._channels()
             for channel in channels:
                 if not channel.busy:
                     channel.will_close = True

@@ -40,7 +40,7 @@ class Shortcut:
         answer = self.answer(environ)
         if answer is None:
             return None if IN_LOOP in environ else self.application(environ, start_response)
-        start_response(answer.status, [*answer.headers])  # which the server may change
+        start_response(answer.status, [(name, as_latin_1(text)) for name, text in answer.headers])
         if hasattr(answer.body, "read"):
             return environ.get("wsgi.file_wrapper", WSGIFileWrapper)(answer.body)
         return answer.body
@@ -62,17 +62,20 @@ class Shortcut:
         return None
 
     def _index_page(self, environ: dict, name: str) -> Answer | None:
+        serial = self._serial(environ)
         key = index_key(environ, name, accepted(environ))
-        return self._page(environ, key, self._serial(environ))
+        return self._page(environ, key, serial)
 
     def _file(self, environ: dict, project: str, filename: str) -> Answer | None:
+        if IN_LOOP in environ and not filename.endswith(SIDECAR):
+            return None  # it is read from the disk
         serial = self._serial(environ)
         file = self.site.files.ready(filename.removesuffix(SIDECAR), serial)
         if file is None or file.project != project or file.status == "quarantined":
             return None
         if filename.endswith(SIDECAR):
             return self._page(environ, metadata_key(file), serial)
-        return None if IN_LOOP in environ else sent(self.site, file, environ)
+        return sent(self.site, file, environ)
 
     def _page(self, environ: dict, key: tuple, serial: int) -> Answer | None:
         page = self.site.pages.ready(key, serial)
@@ -86,3 +89,8 @@ class Shortcut:
             return -1
         environ["extrapypi.user"] = actor.username
         return actor.serial
+
+
+def as_latin_1(text: str) -> str:
+    """A header's text as WSGI wants it, and as Bottle gives it: UTF-8 that is read as Latin-1."""
+    return text if text.isascii() else text.encode().decode("latin-1")

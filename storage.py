@@ -44,11 +44,14 @@ class BaseStorage:
         self.__dict__.update(params)
 
     def receive(self) -> Incoming:
-        """A new, empty file of the driver's own, which nobody else sees."""
+        """A new, empty file of the driver's own, which nobody else sees.
+
+        On a local disk: the server's main loop writes to it while an upload comes in.
+        """
         raise NotImplementedError
 
     def prepare(self, package: Package, incoming: Incoming) -> None:
-        """The slow part of storing, done before the transaction; may do nothing.
+        """The slow part of storing, always done before the transaction; may do nothing.
 
         :meth:`Incoming.discard` takes it back when :meth:`create_release` was not called.
         """

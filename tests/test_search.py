@@ -9,10 +9,11 @@ from conftest import USERS, as_user, upload
 from queries import asked, plan, scans
 
 from extrapypi import packages, search
-from extrapypi.database import contains, execute, transaction
+from extrapypi.database import execute, transaction
 from extrapypi.errors import InvalidInput
 from extrapypi.models import ROLES, Dependency, Maintainer, Package, Release, User, writing
 from extrapypi.starting import COMMAND_LINE
+from extrapypi.trigrams import contains
 
 URL = "/dashboard/search/"
 

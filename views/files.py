@@ -9,7 +9,7 @@ from bottle import HTTPResponse, request
 from extrapypi.database import give_back
 from extrapypi.distributions import FILENAME
 from extrapypi.errors import Forbidden, NotFound
-from extrapypi.models import ServedFile
+from extrapypi.lookups import ServedFile
 from extrapypi.pages import Answer, Page
 from extrapypi.sending import cache_control, send_file
 from extrapypi.storage import SIDECAR

@@ -94,9 +94,8 @@ def required(site, found: browsing.Project) -> dict:
 
 def dependents(site, found: browsing.Project) -> dict:
     """A page of the projects that need this one."""
-    rows = dependencies.dependents(found.package)
-    shown = paged(rows[:MOST], page_number(asked("page")))
-    return {"dependents": shown._replace(is_cut=len(rows) > MOST)}
+    shown = paged(dependencies.dependents(found.package), page_number(asked("page")))
+    return {"dependents": shown._replace(is_cut=found.dependents_count > MOST)}
 
 
 def past(site, found: browsing.Project) -> dict:
