@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import itertools
 import resource
+from contextlib import ExitStack
 
 import pytest
 from archives_made import wheel_bytes
 from clients import ADMIN, INSTALLER, PASSWORDS, Index
 from conftest import form_of
 from test_serving import answer, connect, request
+
+from extrapypi.intake import MOST_EARLY
 
 BASIC = base64.b64encode(f"{ADMIN}:{PASSWORDS[ADMIN]}".encode()).decode()
 MET = f"Basic {BASIC}"  # what this server has seen before
@@ -159,3 +162,16 @@ def test_a_full_disk_is_507_and_the_server_goes_on(tmp_path):
         assert ask(index, post(small, MET))[0] == "200 OK"
     finally:
         index.stop()
+
+
+def test_only_so_many_forms_are_read_at_once(index):
+    sent = post(form("half-1.0-py3-none-any.whl", b"x" * 700_000) + b"--b--\r\n", MET)
+    with ExitStack() as stack:
+        for _ in range(MOST_EARLY + 4):
+            stack.enter_context(connect(index)).sendall(sent[:-1000])
+        ask(index, request("/ping"))
+        assert len(in_between(index)) == MOST_EARLY
+    ask(index, request("/ping"))
+    assert in_between(index) == []
+    good = form(*wheel_bytes("after-many", files={"data.bin": bytes(700_000)})) + b"--b--\r\n"
+    assert ask(index, post(good, MET))[0] == "200 OK"

@@ -14,7 +14,7 @@ from conftest import COMMAND_LINE, as_user, at_once, upload
 from extrapypi import accounts, database, from2018, passwords
 from extrapypi.app import create_app
 from extrapypi.commandline import main
-from extrapypi.errors import ConfigError, InvalidInput, Unavailable
+from extrapypi.errors import ConfigError, InvalidInput, NotLoggedIn, Unavailable
 from extrapypi.models import Journal, Package, User
 
 # Made by passlib 1.7.4 as extrapypi 0.4 did it: passlib.apps.custom_app_context.hash(...).
@@ -223,9 +223,18 @@ def test_a_password_that_was_changed_meanwhile_stays(app, old_url):
     taken(old_url)
     anna = User.named("anna")
     accounts.set_password(COMMAND_LINE, "anna", "a newer secret")
-    renew_hash(anna.id, SECRET, HASH)
+    with pytest.raises(NotLoggedIn):
+        renew_hash(anna.id, SECRET, HASH)
     as_user(app, "anna", "a newer secret").get("/simple/")
     as_user(app, "anna", SECRET).get("/simple/", status=401)
+
+
+def test_of_two_first_logins_at_once_both_are_right(app, old_url):
+    from extrapypi.auth import renew_hash
+
+    taken(old_url)
+    anna = User.named("anna")
+    assert renew_hash(anna.id, SECRET, HASH) == renew_hash(anna.id, SECRET, HASH)
 
 
 def test_without_the_library_nothing_is_taken_and_a_login_is_refused(

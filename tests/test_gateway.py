@@ -114,6 +114,12 @@ def test_nothing_that_a_client_sends_breaks_the_access_line(log, app):
     assert lines[-1].count('"') == 4
 
 
+def test_the_access_line_has_an_end_however_long_the_request_is(log, app):
+    client = webtest.TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    client.get(f"/{'x' * 60_000}", headers={"User-Agent": "y" * 60_000}, status=404)
+    assert len(log.read_text().splitlines()[-1]) < 1200
+
+
 def test_a_fault_in_the_program_is_a_500_without_internals_and_logged(log, app, monkeypatch):
     monkeypatch.setattr(app.site.authenticator, "actor", None)
     client = webtest.TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})

@@ -322,3 +322,36 @@ def test_what_is_in_memory_is_answered_while_all_threads_wait(tmp_path):
     finally:
         other.close()
         assert index.stop() == 0
+
+
+def test_a_client_that_pipelines_and_does_not_read_stops_nobody_else(tmp_path):
+    index = Index(tmp_path)
+    for number in range(40):
+        index.add("large", f"1.{number}")
+    page = index.get("/simple/large/")
+    wanted = request("/simple/large/", Authorization=f"Basic {CREDENTIALS}")
+    with connect(index) as greedy, connect(index) as other:
+        greedy.sendall(wanted * (80 * 1024**2 // len(page)))  # more than one may leave unsent
+        for _ in range(2):
+            other.sendall(wanted)
+            assert answer(other)[2] == page
+    assert index.stop() == 0
+
+
+def test_a_stop_that_does_not_wait_removes_half_sent_uploads(own_index):
+    own_index.get("/simple/")  # now the admin is known, and his forms are read as they come
+    head = b"--b\r\nContent-Disposition: form-data; name=content; filename=x\r\n\r\n"
+    headers = {
+        "Authorization": f"Basic {CREDENTIALS}",
+        "Content_Type": "multipart/form-data; boundary=b",
+    }
+    with connect(own_index) as connection, connect(own_index) as idle:
+        connection.sendall(request("/legacy/", "POST", head + bytes(900_000), **headers)[:-1000])
+        idle.sendall(request("/ping"))
+        answer(idle)
+        incoming = own_index.folder / "packages" / ".incoming"
+        assert len(list(incoming.iterdir())) == 1
+        for _ in range(2):
+            own_index.process.send_signal(signal.SIGINT)
+        assert own_index.process.wait(10) == 0
+    assert list(incoming.iterdir()) == []
