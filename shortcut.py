@@ -40,7 +40,7 @@ class Shortcut:
         answer = self.answer(environ)
         if answer is None:
             return None if IN_LOOP in environ else self.application(environ, start_response)
-        start_response(answer.status, [(name, as_latin_1(text)) for name, text in answer.headers])
+        start_response(answer.status, list(map(as_bottle_does, answer.headers)))
         if hasattr(answer.body, "read"):
             return environ.get("wsgi.file_wrapper", WSGIFileWrapper)(answer.body)
         return answer.body
@@ -91,6 +91,7 @@ class Shortcut:
         return actor.serial
 
 
-def as_latin_1(text: str) -> str:
-    """A header's text as WSGI wants it, and as Bottle gives it: UTF-8 that is read as Latin-1."""
-    return text if text.isascii() else text.encode().decode("latin-1")
+def as_bottle_does(header: tuple[str, str]) -> tuple[str, str]:
+    """A header as Bottle gives it: its name in title case, its text UTF-8 read as Latin-1."""
+    name, text = header
+    return name.title(), text if text.isascii() else text.encode().decode("latin-1")

@@ -17,7 +17,9 @@ from extrapypi.models import Failure, Serial, writing
 
 def test_the_migrations_make_the_tables_of_the_models(tables):
     difference = diff_models(database.database.obj, models.TABLES)
-    assert not difference, difference
+    # The search's index on PostgreSQL is not of a kind that a model can have.
+    surplus = [index for index in difference.drop_indexes if index.name != "packages_texts"]
+    assert not difference._replace(drop_indexes=surplus), difference
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
