@@ -351,7 +351,8 @@ def test_a_stop_that_does_not_wait_removes_half_sent_uploads(own_index):
         answer(idle)
         incoming = own_index.folder / "packages" / ".incoming"
         assert len(list(incoming.iterdir())) == 1
-        for _ in range(2):
-            own_index.process.send_signal(signal.SIGINT)
+        own_index.process.send_signal(signal.SIGINT)
+        assert idle.recv(1) == b""  # the stop has begun
+        own_index.process.send_signal(signal.SIGINT)
         assert own_index.process.wait(10) == 0
     assert list(incoming.iterdir()) == []
