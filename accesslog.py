@@ -23,12 +23,14 @@ class TogetherHandler(logging.StreamHandler):
         self.waits = threading.Lock()  # held while a timer is running
 
     def handle(self, record: logging.LogRecord) -> bool:
+        """Takes a record like its base, but without the lock, which a writing thread may hold."""
         passed = self.filter(record)
         if passed:  # a filter may give another record, from Python 3.12 on
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the record until the second is over."""
         self.records.append(record)
         if self.waits.acquire(blocking=False):
             timer = threading.Timer(LATEST, self._time_is_up)
@@ -43,6 +45,7 @@ class TogetherHandler(logging.StreamHandler):
         self.flush()
 
     def flush(self) -> None:
+        """Writes all that was kept."""
         with self.lock:
             records = [self.records.popleft() for _ in range(len(self.records))]
             lines = "".join(self._line(each) for each in records)

@@ -154,7 +154,12 @@ def is_known(environ: dict, *tags: str) -> bool:
 
 def index_key(environ: dict, name: str, kind: str) -> tuple[str, str, str]:
     """Where an index page of this content type is kept; the list of projects has no name."""
-    return name, kind, quote(environ.get("SCRIPT_NAME", ""))
+    return name, kind, prefix(environ)
+
+
+def prefix(environ: dict) -> str:
+    """The path below which the application is mounted, quoted; "" at the root."""
+    return quote(environ.get("SCRIPT_NAME", ""))
 
 
 def content_type() -> str:

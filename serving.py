@@ -134,7 +134,7 @@ class Server:
         self.app = app
         self.config = app.site.config
         self.stop_signals = 0
-        self.soon: deque[Channel] = deque()
+        self.soon: deque[Channel] = deque()  # with a request that has come in
         spool = app.site.storage.spool
         if spool is not None:
             tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
@@ -146,7 +146,7 @@ class Server:
         channel = type("Channel", (Channel,), {"parser_class": self.parser})
         for listener in self.listeners:
             listener.channel_class, listener.stopping = channel, False
-            listener.add_task = self._add_task
+            listener.add_task = self.soon.append  # where waitress hands it to a thread at once
 
     def _create(self) -> Any:
         try:
@@ -194,21 +194,14 @@ class Server:
     def _channels(self) -> list[Channel]:
         return [each for each in self.map.values() if isinstance(each, Channel)]
 
-    def _add_task(self, channel: Channel) -> None:
-        """Takes a request that has come in, where waitress would hand it to a thread."""
-        if channel.may_be_ready:
-            self.soon.append(channel)
-        else:
-            self.waitress.task_dispatcher.add_task(channel)
-
     def _turn(self, seconds: float) -> None:
-        """Waits for the sockets so long, serves them, and answers what is ready."""
+        """Waits for the sockets so long, serves them, and sees to the requests that have come."""
         wasyncore.poll2(seconds, self.map)
         while self.soon:
             self._answer(self.soon.popleft())
 
     def _answer(self, channel: Channel) -> None:
-        """Answers from memory, which takes no longer than to hand the request over."""
+        """Answers from memory, which takes no longer than to hand the request to a thread."""
         try:
             is_ready = channel.may_be_ready and channel.make_ready()
         except Exception:  # which the thread meets, too, and tells of

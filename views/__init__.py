@@ -14,6 +14,7 @@ import jinja2
 from bottle import HTTPResponse, request
 from packaging.utils import canonicalize_name
 
+from extrapypi import pages
 from extrapypi.errors import NotFound
 from extrapypi.models import NAME, Package
 from extrapypi.pages import REVALIDATE
@@ -46,7 +47,7 @@ def render(site, template: str, **values: object) -> bytes:
 
 def prefix() -> str:
     """The path below which the application is mounted, quoted; "" at the root."""
-    return quote(request.environ.get("SCRIPT_NAME", ""))
+    return pages.prefix(request.environ)
 
 
 def root() -> str:
