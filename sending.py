@@ -98,6 +98,11 @@ def send_file(
     return Answer(status, list(headers.items()), body(file, storage, environ, start, stop))
 
 
+def is_near(file: ServedFile, storage: BaseStorage) -> bool:
+    """Whether the file is sent so soon that handing the request to a thread would take longer."""
+    return file.size <= AT_ONCE and storage.get_path(file.location) is not None
+
+
 def has_it(file: ServedFile, environ: dict, etag: str) -> bool:
     """Whether the request's conditions say that the client has these bytes."""
     if environ.get("HTTP_IF_NONE_MATCH"):

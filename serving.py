@@ -1,7 +1,7 @@
 """The application under waitress, as ``extrapypi run`` serves it.
 
 waitress hands each request to a thread, and ends at once when it is stopped. Here the main loop
-answers by itself what is in memory, and a stop lets the requests in flight come to their end.
+answers by itself what is at hand, and a stop lets the requests in flight come to their end.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Channel(HTTPChannel):
         return not is_server() and request.site.authenticator.has_met(authorization)
 
     def make_ready(self) -> bool:
-        """Makes the answer to the next request, if that is in memory; asks the application."""
+        """Makes the answer to the next request, if that is at hand; asks the application."""
         request = self.requests[0]
         environ = Task(self, request).get_environment()
         environ[IN_LOOP] = True
@@ -201,7 +201,7 @@ class Server:
             self._answer(self.soon.popleft())
 
     def _answer(self, channel: Channel) -> None:
-        """Answers from memory, which takes no longer than to hand the request to a thread."""
+        """Answers what is at hand, which takes no longer than to give the request to a thread."""
         try:
             is_ready = channel.may_be_ready and channel.make_ready()
         except Exception:  # which the thread meets, too, and tells of

@@ -18,6 +18,7 @@ from bottle import WSGIFileWrapper
 from extrapypi.database import connection
 from extrapypi.errors import ExtraPyPIError
 from extrapypi.pages import Answer, accepted, index_key
+from extrapypi.sending import is_near
 from extrapypi.storage import SIDECAR
 from extrapypi.views.files import metadata_key, sent
 
@@ -67,14 +68,14 @@ class Shortcut:
         return self._page(environ, key, serial)
 
     def _file(self, environ: dict, project: str, filename: str) -> Answer | None:
-        if IN_LOOP in environ and not filename.endswith(SIDECAR):
-            return None  # it is read from the disk
         serial = self._serial(environ)
         file = self.site.files.ready(filename.removesuffix(SIDECAR), serial)
         if file is None or file.project != project or file.status == "quarantined":
             return None
         if filename.endswith(SIDECAR):
             return self._page(environ, metadata_key(file), serial)
+        if IN_LOOP in environ and not is_near(file, self.site.storage):
+            return None
         return sent(self.site, file, environ)
 
     def _page(self, environ: dict, key: tuple, serial: int) -> Answer | None:

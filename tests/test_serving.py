@@ -302,11 +302,12 @@ def test_an_address_in_use_is_one_sentence(index):
     assert done.stderr.splitlines()[-1].startswith("extrapypi: Cannot listen on 127.0.0.1")
 
 
-def test_what_is_in_memory_is_answered_while_all_threads_wait(tmp_path):
+@pytest.mark.parametrize("path", ["/simple/kept/", "/packages/kept/kept-1.0-py3-none-any.whl"])
+def test_what_is_in_memory_or_small_is_answered_while_all_threads_wait(tmp_path, path):
     index = Index(tmp_path, "THREADS = 1")
     index.add("kept")
-    page = request("/simple/kept/", Authorization=f"Basic {CREDENTIALS}")
-    kept = index.get("/simple/kept/")
+    page = request(path, Authorization=f"Basic {CREDENTIALS}")
+    kept = index.get(path)
     other = sqlite3.connect(tmp_path / "extrapypi.db", isolation_level=None)
     try:
         with connect(index) as waiting, connect(index) as reading:
