@@ -77,10 +77,10 @@ def dependents(package: Package) -> list[Dependent]:
 
     At most MOST projects.
     """
-    ids = [row[0] for row in needing(package, Package.id).distinct().limit(MOST).tuples()]
+    releases = needing(package, Package.latest_release_id).distinct().limit(MOST).tuples()
     columns = (Package.name, Package.normalized_name, Package.status, Package.latest_version)
     rows = needing(package, *columns, Dependency.specifier, Dependency.marker)
-    rows = rows.where(Package.id.in_(ids))
+    rows = rows.where(Dependency.release.in_([release for (release,) in releases]))
     found = (Dependent(*row) for row in rows.tuples())
     return sorted(found, key=lambda each: (each.normalized_name, each.specifier, each.marker))
 

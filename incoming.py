@@ -78,6 +78,12 @@ class Incoming:
             self._hashing.append([hashers[name].submit(h.update, chunk) for name, h in hashes])
         self._unhashed, self._waiting = [], 0
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether :meth:`write` would wait, because too many chunks are not hashed yet."""
+        hashing = self._hashing
+        return len(hashing) >= AHEAD and not all(each.done() for each in hashing[0])
+
     def _wait(self, most: int) -> None:
         """Waits until so few chunks are not hashed yet."""
         while len(self._hashing) > most:

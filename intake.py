@@ -84,6 +84,12 @@ class EarlyForm:
                 for _ in self.reader.take(data):
                     pass
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the next bytes would have to wait; then they stay in the socket."""
+        incoming = None if self.reader is None else self.reader.incoming
+        return incoming is not None and incoming.is_behind
+
     def result(self) -> FormReader:
         """The reader, which has taken all bytes; raises what was wrong with them."""
         if self.fault is not None:

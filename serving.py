@@ -22,13 +22,15 @@ from extrapypi.database import is_server
 from extrapypi.errors import ConfigError
 from extrapypi.forms import EARLY
 from extrapypi.gateway import Gateway
-from extrapypi.intake import SPOOL_OVER, Parser
+from extrapypi.intake import SPOOL_OVER, EarlyForm, Parser
 from extrapypi.pages import Answer
 from extrapypi.shortcut import IN_LOOP
 
 log = logging.getLogger("extrapypi")
 
-RECEIVE = 1024 * 1024  # bytes read from a socket at once; waitress's own 8 KiB is slow for files
+# Bytes read from a socket at once: waitress's own 8 KiB is slow for files, and beside an upload
+# read by a MiB the pages of others take twice as long.
+RECEIVE = 256 * 1024
 # Bytes of an answer that wait for the rest of it. A smaller one is sent at once, headers and body,
 # instead of in two pieces, which is a third more requests a second.
 SEND = 18_000
@@ -37,6 +39,7 @@ SEND = 18_000
 # never copied there.
 UNSENT = 64 * 1024**2
 CONNECTIONS = 500  # at once; uv alone opens 80
+CATCHING_UP = 0.002  # seconds after which it is seen whether an upload may be read on
 BACKLOG = 1024  # connections that wait to be accepted
 HEADERS = 64 * 1024  # bytes of a request's headers
 
@@ -70,6 +73,10 @@ class Channel(HTTPChannel):
 
     parser_class = Parser
     task_class = Task
+
+    def readable(self) -> bool:
+        form = None if self.request is None else self.request.form
+        return super().readable() and not (form is not None and form.is_behind)
 
     @property
     def may_be_ready(self) -> bool:
@@ -138,7 +145,9 @@ class Server:
         spool = app.site.storage.spool
         if spool is not None:
             tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
-        about = {"site": app.site, "spool": spool or tempfile.gettempdir(), "open_forms": set()}
+        self.open_forms: set[EarlyForm] = set()
+        about = {"site": app.site, "spool": spool or tempfile.gettempdir()}
+        about["open_forms"] = self.open_forms
         self.parser = type("Parser", (Parser,), about)
         self.waitress = self._create()
         self.map = getattr(self.waitress, "map", None) or self.waitress._map
@@ -196,6 +205,8 @@ class Server:
 
     def _turn(self, seconds: float) -> None:
         """Waits for the sockets so long, serves them, and sees to the requests that have come."""
+        if any(form.is_behind for form in self.open_forms):
+            seconds = CATCHING_UP
         wasyncore.poll2(seconds, self.map)
         while self.soon:
             self._answer(self.soon.popleft())

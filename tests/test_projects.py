@@ -9,9 +9,9 @@ import pytest
 import webtest
 from archives_made import sdist_bytes, wheel_bytes
 from conftest import COMMAND_LINE, USERS, upload
-from queries import asked, scans
+from queries import asked, plan, scans
 
-from extrapypi import accounts, catalogue, packages
+from extrapypi import accounts, catalogue, dependencies, packages
 from extrapypi.models import ROLES, File, Package
 from extrapypi.views import projects
 
@@ -522,6 +522,14 @@ def test_dependents_beyond_the_most_are_cut_and_it_says_so(as_role, browser, mon
     answer = browser().get(f"{PROJECT}?tab=dependents")
     assert "Dependents 2+" in words(answer) and "; 2 of more" in words(answer)
     assert len(set(listed(answer)) - {"demo-pkg"}) == 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_dependents_are_looked_up_release_by_release(as_role, monkeypatch):
+    publish(as_role("developer"))
+    package = Package.get(Package.normalized_name == "demo-pkg")
+    *_, last = asked(monkeypatch, lambda: dependencies.dependents(package))
+    assert "normalized_name=? AND release_id=?" in plan(*last)
 
 
 def test_history_tells_what_each_release_changed(as_role, browser):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import threading
 
 import pytest
 
 from extrapypi.contract import StorageContract
 from extrapypi.errors import ConfigError, NoRoom, StorageError
-from extrapypi.incoming import Incoming
+from extrapypi.incoming import AHEAD, CHUNK, Incoming, hashers
 from extrapypi.storage import BaseStorage, LocalStorage, get_store
 
 BODY = b"the bytes of a wheel" * 100
@@ -37,6 +39,20 @@ class TestLocalStorage(StorageContract):
     def test_a_full_disk_is_no_room(self):
         with open("/dev/full", "wb", buffering=0) as full, pytest.raises(NoRoom):
             Incoming(None, full).write(BODY)
+
+    def test_who_writes_faster_than_it_is_hashed_can_see_that(self, storage):
+        turn = threading.Event()
+        for hasher in hashers.values():
+            hasher.submit(turn.wait)
+        file = storage.receive()
+        for _ in range(AHEAD):
+            assert not file.is_behind
+            file.write(bytes(CHUNK))
+        assert file.is_behind
+        turn.set()
+        assert file.digests["sha256"] == hashlib.sha256(bytes(AHEAD * CHUNK)).hexdigest()
+        assert not file.is_behind
+        file.discard()
 
 
 class Recorder(LocalStorage):
