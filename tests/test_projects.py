@@ -526,7 +526,9 @@ def test_dependents_beyond_the_most_are_cut_and_it_says_so(as_role, browser, mon
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_dependents_are_looked_up_release_by_release(as_role, monkeypatch):
-    publish(as_role("developer"))
+    client = as_role("developer")
+    publish(client)
+    publish(client, "user", requires_dist=["demo-pkg"])
     package = Package.get(Package.normalized_name == "demo-pkg")
     *_, last = asked(monkeypatch, lambda: dependencies.dependents(package))
     assert "normalized_name=? AND release_id=?" in plan(*last)
