@@ -528,7 +528,8 @@ def test_dependents_beyond_the_most_are_cut_and_it_says_so(as_role, browser, mon
 def test_dependents_are_looked_up_release_by_release(as_role, monkeypatch):
     client = as_role("developer")
     publish(client)
-    publish(client, "user", requires_dist=["demo-pkg"])
+    for number in range(20):
+        publish(client, f"user-{number}", requires_dist=["demo-pkg"])
     package = Package.get(Package.normalized_name == "demo-pkg")
     *_, last = asked(monkeypatch, lambda: dependencies.dependents(package))
     assert "normalized_name=? AND release_id=?" in plan(*last)
