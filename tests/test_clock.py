@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from archives_made import wheel_bytes
 from clients import Index
+from conftest import until
 from test_early import MET, ask, form, post
-from test_faults import cookie_of, until
+from test_faults import cookie_of
 from test_serving import answer, connect, request
 
 LIBRARY = "faketime/libfaketimeMT.so.1"
@@ -57,23 +58,27 @@ class ClockedIndex(Index):
             return connection.execute(sql).fetchall()
 
 
-@pytest.fixture
-def index(tmp_path):
-    """A running index with one project; at the end its clock may be anything."""
-    index = ClockedIndex(tmp_path, TOGETHER)
+@pytest.fixture(scope="module")
+def clocked(tmp_path_factory):
+    """A running index with one project."""
+    index = ClockedIndex(tmp_path_factory.mktemp("index"), TOGETHER)
     index.add("there")
-    ask(index, request("/simple/there/", Authorization=MET))
     yield index
     assert index.stop() == 0
     assert "Traceback" not in index.log.read_text()
 
 
+@pytest.fixture
+def index(clocked):
+    """The index; at the end its clock may be anything."""
+    ask(clocked, request("/simple/there/", Authorization=MET))
+    yield clocked
+    clocked.set_clock(0)
+
+
 def status_of(index: Index, path: str, **headers: str) -> int:
     """The status of the answer to a GET, as the admin unless the headers say otherwise."""
-    asked = {"Authorization": MET, **{key: text for key, text in headers.items() if text}}
-    if headers.get("Authorization") == "":
-        del asked["Authorization"]
-    return int(ask(index, request(path, **asked))[0][:3])
+    return int(ask(index, request(path, **{"Authorization": MET, **headers}))[0][:3])
 
 
 def test_failures_count_for_minutes_whatever_the_clock_does(index):
@@ -103,6 +108,7 @@ def test_a_session_and_a_token_last_by_the_clock_and_outlive_its_being_set_back(
 
 @pytest.mark.parametrize("seconds", [-5 * HOUR, 5 * HOUR, -400 * 24 * HOUR])
 def test_pages_files_counts_and_the_log_go_on_at_another_time(index, seconds):
+    before = sum(number for (number,) in index.execute("SELECT number FROM downloads"))
     wheel = f"/packages/there/{wheel_bytes('there')[0]}"
     _, headers, _ = ask(index, request(wheel, Authorization=MET))
     tag = ask(index, request("/simple/there/", Authorization=MET))[1]["Etag"]
@@ -112,12 +118,13 @@ def test_pages_files_counts_and_the_log_go_on_at_another_time(index, seconds):
     assert status_of(index, wheel, If_None_Match=headers["Etag"]) == 304
     assert status_of(index, wheel, If_Modified_Since=headers["Last-Modified"]) == 304
     assert status_of(index, "/simple/there/", If_None_Match=tag) == 304
-    index.add("there", "2.0")
+    version = f"1.{abs(seconds)}.{seconds > 0:d}"
+    index.add("there", version)
     assert status_of(index, "/simple/there/", If_None_Match=tag) == 200
-    assert index.filenames("there") == [wheel_bytes("there", "2.0")[0]]
-    until(lambda: sum(n for (n,) in index.execute("SELECT number FROM downloads")) == 1)
-    ask(index, request("/a-path-of-its-own"))
-    until(lambda: "GET /a-path-of-its-own" in index.log.read_text())
+    assert wheel_bytes("there", version)[0] in index.get("/simple/there/").decode()
+    until(lambda: sum(n for (n,) in index.execute("SELECT number FROM downloads")) == before + 1)
+    ask(index, request(f"/at-{seconds}"))
+    until(lambda: f"GET /at-{seconds}" in index.log.read_text())
     for path in ("/dashboard/", "/dashboard/packages/there/", "/dashboard/journal/"):
         assert status_of(index, path, Cookie=cookie_of(index), Authorization="") == 200
 

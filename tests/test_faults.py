@@ -9,8 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from random import Random
 from urllib.parse import urlsplit
@@ -19,6 +17,7 @@ import pytest
 from archives_made import wheel_bytes
 from browsers import TOKEN
 from clients import ADMIN, PASSWORDS, STOP_TIME, Index
+from conftest import until
 from disks import Disk
 from test_early import MET, ask, form, in_between, post, unmet
 from test_serving import answer, connect, request
@@ -64,14 +63,6 @@ def no_traceback(index):
     start = index.log.stat().st_size
     yield
     assert "Traceback" not in index.log.read_text()[start:]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits until it is so, and fails when it never is."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def log_in(index: Index, password: str = PASSWORDS[ADMIN]) -> tuple:

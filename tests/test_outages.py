@@ -7,14 +7,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, closing
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
 from archives_made import wheel_bytes
 from clients import Index
-from conftest import USERS, as_user, at_once, counts, empty_database, upload
+from conftest import USERS, as_user, at_once, counts, until, upload
 from s3_server import IDENTITIES, Line, s3_server
 from test_early import MET, ask, form, post
 from test_servers import PORTS, end_connections, servers
@@ -29,16 +29,9 @@ database.PATIENCE = database.CONNECT_TIMEOUT = 1
 database.BUSY_TIMEOUT = models.BUSY_TIMEOUT = 1
 THREADS = 4
 """
+HEALTH = request("/health")
 PAGE = request("/simple/there/", Authorization=MET)
 UPLOAD = post(form(*wheel_bytes("new")) + b"--b--\r\n", MET)
-
-
-def running(folder: Path, settings: str = "") -> Index:
-    """An index with one project, which waits for nothing longer than some seconds."""
-    index = Index(folder, IMPATIENT + settings)
-    index.add("there")
-    ask(index, PAGE)
-    return index
 
 
 def check_unavailable(got: tuple, words: str = "database") -> None:
@@ -50,36 +43,73 @@ def check_unavailable(got: tuple, words: str = "database") -> None:
 
 
 def check_well(index: Index) -> None:
-    """Looks whether everything works, the upload too that was refused before."""
-    assert ask(index, PAGE)[0] == "200 OK"
-    assert ask(index, request("/health"))[0] == "200 OK"
-    assert ask(index, UPLOAD)[0] == "200 OK"
-    assert index.stop() == 0
+    """Looks whether everything works, also the upload that was refused before."""
+    until(lambda: ask(index, PAGE)[0] == "200 OK")
+    for sent in (HEALTH, UPLOAD):
+        assert ask(index, sent)[0] == "200 OK"
     assert "Traceback" not in index.log.read_text()
 
 
-@pytest.mark.parametrize("fault", ["refuses", "says nothing"])
-@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
-def test_a_database_server_that_is_away_is_503_until_it_is_back(engine, fault, request, tmp_path):
-    url = urlsplit(empty_database(request, engine, tmp_path))
-    with closing(Line(PORTS[engine])) as line, ExitStack() as stack:
-        netloc = f"{url.username}@{urlsplit(line.url).netloc}"
-        index = running(tmp_path, f"DATABASE_URL = {url._replace(netloc=netloc).geturl()!r}")
-        stack.callback(index.process.kill)
-        if fault == "refuses":
-            line.cut()
-        else:
-            line.flowing.clear()
-        asking = [stack.enter_context(connect(index)) for _ in range(8)]  # more than threads
+def check_all_unavailable(index: Index, words: str = "database") -> None:
+    """Looks whether more clients than there are threads are told."""
+    with ExitStack() as stack:
+        asking = [stack.enter_context(connect(index)) for _ in range(6)]
         for number, connection in enumerate(asking):
             connection.sendall(UPLOAD if number % 2 else PAGE)
         assert index.get("/ping") == b"pong"
         for connection in asking:
-            check_unavailable(answer(connection))
-        check_unavailable(ask(index, request("/health")), "Not answering: database")
+            check_unavailable(answer(connection), words)
+    check_unavailable(ask(index, HEALTH), "Not answering: database")
+
+
+@pytest.fixture(scope="module", params=["postgresql", "mysql"])
+def line(request):
+    """The line to a database server."""
+    url = urlsplit(request.getfixturevalue(request.param))
+    with closing(Line(PORTS[request.param])) as line:
+        netloc = f"{url.username}@{urlsplit(line.url).netloc}"
+        line.database_url = url._replace(netloc=netloc).geturl()
+        yield line
+
+
+@pytest.fixture(scope="module")
+def far_index(line, tmp_path_factory):
+    """A running index at the other end of the line."""
+    with running(tmp_path_factory, f"DATABASE_URL = {line.database_url!r}") as index:
+        yield index
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """A running index with SQLite."""
+    with running(tmp_path_factory) as index:
+        yield index
+
+
+@contextmanager
+def running(tmp_path_factory, settings: str = "") -> Iterator[Index]:
+    """An index with one project, which waits for nothing longer than some seconds."""
+    index = Index(tmp_path_factory.mktemp("index"), IMPATIENT + settings)
+    try:
+        index.add("there")
+        ask(index, PAGE)
+        yield index
+    finally:
+        assert index.stop() == 0
+
+
+@pytest.mark.parametrize("fault", ["refuses", "says nothing"])
+def test_a_database_server_that_is_away_is_503_until_it_is_back(far_index, line, fault):
+    if fault == "refuses":
+        line.cut()
+    else:
+        line.flowing.clear()
+    try:
+        check_all_unavailable(far_index)
+    finally:
         line.mend()
         line.flowing.set()
-        check_well(index)
+    check_well(far_index)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -118,12 +148,11 @@ def test_however_many_idle_connections_have_died_a_change_is_made(app):
     assert counts()["File"] == 1
 
 
-def test_who_waits_for_a_locked_file_is_told_and_readers_do_not_wait(tmp_path):
-    index = running(tmp_path)
-    other = sqlite3.connect(tmp_path / "extrapypi.db", isolation_level=None)
+def test_who_waits_for_a_locked_file_is_told_and_readers_do_not_wait(index):
+    other = sqlite3.connect(index.folder / "extrapypi.db", isolation_level=None)
     with closing(other), ExitStack() as stack:
         other.execute("BEGIN IMMEDIATE")
-        asking = [stack.enter_context(connect(index)) for _ in range(8)]
+        asking = [stack.enter_context(connect(index)) for _ in range(6)]
         for connection in asking:
             connection.sendall(UPLOAD)
         assert ask(index, PAGE)[0] == "200 OK"
@@ -134,17 +163,10 @@ def test_who_waits_for_a_locked_file_is_told_and_readers_do_not_wait(tmp_path):
     check_well(index)
 
 
-def test_a_file_that_is_moved_away_is_missed_until_it_is_back(tmp_path):
-    index = running(tmp_path)
-    file, elsewhere = tmp_path / "extrapypi.db", tmp_path / "elsewhere.db"
+def test_a_file_that_is_moved_away_is_missed_until_it_is_back(index):
+    file, elsewhere = index.folder / "extrapypi.db", index.folder / "elsewhere.db"
     file.rename(elsewhere)
-    with ExitStack() as stack:
-        asking = [stack.enter_context(connect(index)) for _ in range(8)]  # new threads, too
-        for number, connection in enumerate(asking):
-            connection.sendall(UPLOAD if number % 2 else PAGE)
-        for connection in asking:
-            check_unavailable(answer(connection), "deleted or replaced")
-    check_unavailable(ask(index, request("/health")))
+    check_all_unavailable(index, "deleted or replaced")
     assert not file.exists()
     file.write_bytes(b"another one")
     check_unavailable(ask(index, PAGE), "deleted or replaced")
@@ -152,9 +174,8 @@ def test_a_file_that_is_moved_away_is_missed_until_it_is_back(tmp_path):
     check_well(index)
 
 
-def test_a_damaged_file_is_told_in_one_sentence(tmp_path):
-    index = running(tmp_path)
-    file = tmp_path / "extrapypi.db"
+def test_a_damaged_file_is_told_in_one_sentence(index):  # the last that uses it
+    file = index.folder / "extrapypi.db"
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     file.write_bytes(os.urandom(file.stat().st_size))  # the same file
@@ -163,7 +184,6 @@ def test_a_damaged_file_is_told_in_one_sentence(tmp_path):
         status, _, body = ask(index, page)
         assert status.startswith(("404 ", "503 "))  # of what is in memory still
         assert body
-    index.stop()
     assert "Traceback" not in index.log.read_text()
     done = subprocess.run(
         [sys.executable, "-m", "extrapypi", "run", "--port", "0"],
