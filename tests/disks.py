@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SIZE = 80 * 1024**2  # bytes, some more than are to stay free on a disk that takes uploads
+SIZE = 112 * 1024**2  # bytes, some more than are to stay free on a disk that takes uploads
 FILES = 1000
 
 

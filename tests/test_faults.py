@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import resource
 import shutil
@@ -16,14 +17,18 @@ from urllib.parse import urlsplit
 import pytest
 from archives_made import wheel_bytes
 from browsers import TOKEN
-from clients import ADMIN, PASSWORDS, STOP_TIME, Index
+from clients import ADMIN, INSTALLER, PASSWORDS, STOP_TIME, Index
 from conftest import until
 from disks import Disk
 from test_early import MET, ask, form, in_between, post, unmet
 from test_serving import answer, connect, request
 from test_upload_page import PATH, form_bytes
 
+from extrapypi.serving import LARGE
+
 FAULTS = {"full": "507 ", "without_files": "507 ", "read_only": "503 "}
+OLD_HASH = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"  # of "Hello world!"
+OLD_USER = f"Basic {base64.b64encode(f'{INSTALLER}:Hello world!'.encode()).decode()}"
 FORM = "application/x-www-form-urlencoded"
 SETTINGS = """
 from extrapypi import batches
@@ -172,33 +177,39 @@ def test_what_is_there_is_served_while_no_disk_takes_anything(index, disks):
             stack.enter_context(disk.full())
         for path in ("/simple/", "/simple/there/", wheel_url("there"), "/pypi/there/json"):
             assert ask(index, request(path, Authorization=MET))[0] == "200 OK"
-        assert (
-            len(ask(index, request(f"{wheel_url('there')}.metadata", Authorization=MET))[2]) > 1e6
-        )
+        long = ask(index, request(f"{wheel_url('there')}.metadata", Authorization=MET))
+        assert len(long[2]) > LARGE
         for path in ("/dashboard/", "/dashboard/packages/there/", "/user/", "/health"):
             assert ask(index, request(path, Cookie=cookie))[0] == "200 OK"
-    assert execute(index, "SELECT rendered_by FROM releases WHERE summary = ''") != []
+    assert ("an older one",) in execute(index, "SELECT rendered_by FROM releases")
 
 
 def test_a_full_disk_of_the_database_is_503_for_what_must_be_written(index, disks):
-    before = execute(index, "SELECT SUM(number) FROM downloads")[0][0] or 0
+    before = downloads(index)
     upload = WAYS["small"](index, "no-row")
+    execute(index, f"UPDATE users SET password_hash = '{OLD_HASH}' WHERE username = '{INSTALLER}'")
     execute(index, "PRAGMA wal_checkpoint(TRUNCATE)")  # the room of old changes is used again
     with disks["database"].full():
-        for status, headers, body in (
-            ask(index, upload),
-            log_in(index),
-            log_in(index, "wrong"),
-        ):
+        for got in (ask(index, upload), log_in(index), log_in(index, "wrong")):
+            status, headers, body = got
             assert status.startswith("503 ")
             assert b"database or disk is full" in body
             assert headers["Retry-After"] == "5"
         assert ask(index, request("/simple/no-row/", Authorization=MET))[0].startswith("404 ")
-        for _ in range(3):
-            ask(index, request(wheel_url("there"), Authorization=MET))
-        until(lambda: "The numbers of downloads were not written" in index.log.read_text())
+        for _ in range(3):  # the hash of this user would be made anew
+            assert ask(index, request(wheel_url("there"), Authorization=OLD_USER))[0] == "200 OK"
+        start = index.log.stat().st_size
+        for noted in ("The numbers of downloads", "The times of last use"):
+            until(lambda noted=noted: f"{noted} were not" in index.log.read_text()[start:])
     assert ask(index, upload)[0] == "200 OK"
-    until(lambda: execute(index, "SELECT SUM(number) FROM downloads")[0][0] == before + 3)
+    until(lambda: downloads(index) == before + 3)
+    seen = f"SELECT last_login_at FROM users WHERE username = '{INSTALLER}'"
+    until(lambda: execute(index, seen) != [(None,)])
+
+
+def downloads(index: Index) -> int:
+    """How many are written down."""
+    return sum(number for (number,) in execute(index, "SELECT number FROM downloads"))
 
 
 def test_a_log_that_cannot_be_written_stops_nothing_and_goes_on_later(index, disks):
@@ -207,6 +218,26 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_goes_on_later(index, dis
             ask(index, request(f"/nothing/{'x' * 200}", Authorization=MET))
             assert ask(index, request("/simple/there/", Authorization=MET))[0] == "200 OK"
     until(lambda: bool(ask(index, request("/later")) and "GET /later" in index.log.read_text()))
+
+
+def test_a_full_disk_before_an_object_store_takes_nothing_and_files_go_out(tmp_path, object_store):
+    with closing(Disk(tmp_path / "spool")) as disk:
+        params = {"spool_folder": str(disk.folder)}
+        index = Index(tmp_path, object_store.settings(object_store.new_bucket(), **params))
+        name, whole = wheel_bytes("there", files={"data.bin": Random(2).randbytes(16_000_000)})
+        page = request(f"/packages/there/{name}", Authorization=MET)
+        assert ask(index, sent("there", (name, whole), MET))[0] == "200 OK"
+        for fault, status in FAULTS.items():
+            uploads = [WAYS[way](index, fault) for way in ("small", "early", "spooled")]
+            with getattr(disk, fault)(), connect(index) as reading:
+                reading.sendall(page)
+                for upload in uploads:  # meanwhile the file waits for its reader
+                    assert ask(index, upload)[0].startswith(status)
+                assert answer(reading)[2] == whole
+            assert ask(index, uploads[0])[0] == "200 OK"
+        assert index.stop() == 0
+        assert [path.name for path in disk.folder.rglob("*")] == ["extrapypi-incoming"]
+    assert "Traceback" not in index.log.read_text()
 
 
 def test_a_server_starts_on_a_storage_that_can_only_be_read(index, disks):
