@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from bottle import HTTPError, HTTPResponse, request
 
-from extrapypi.errors import ExtraPyPIError, NotLoggedIn
+from extrapypi.errors import ExtraPyPIError, NotLoggedIn, Unavailable
+from extrapypi.incoming import EXHAUSTED
 from extrapypi.pages import header, parse_accept
 
 log = logging.getLogger("extrapypi")
@@ -92,13 +93,20 @@ class ErrorPlugin:
             try:
                 return callback(*args, **url)
             except ExtraPyPIError as error:
-                if error.status >= 500:
-                    cause = error.__cause__
-                    log.error("%s %s: %s (%r)", request.method, request.path, error, cause)
-                drain()
-                return as_http(error)
+                return self._answer(error, error.__cause__)
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                ours = Unavailable(f"The machine gives no more: {error.strerror}.")
+                return self._answer(ours, error)
 
         return guarded
+
+    def _answer(self, error: ExtraPyPIError, cause: BaseException | None) -> HTTPResponse:
+        if error.status >= 500:
+            log.error("%s %s: %s (%r)", request.method, request.path, error, cause)
+        drain()
+        return as_http(error)
 
 
 def bottle_error(debug: bool) -> Callable[[HTTPError], HTTPResponse]:

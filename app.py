@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from extrapypi.auth import Authenticator
 from extrapypi.batches import Writer
 from extrapypi.config import Config, load
 from extrapypi.counts import Downloads
+from extrapypi.errors import StorageError
 from extrapypi.gateway import Gateway
 from extrapypi.guards import AuthPlugin
 from extrapypi.pages import KeptPages
@@ -36,6 +38,8 @@ from extrapypi.views import (
     users,
 )
 from extrapypi.views.failures import bottle_page, is_for_browsers
+
+log = logging.getLogger("extrapypi")
 
 ROUTES = (  # method, path, view, least role (None: everyone)
     ("GET", "/", server.front, None),
@@ -160,7 +164,7 @@ def create_app(config: Any = None) -> Gateway:
     finally:
         database.close()  # a server may fork now, and processes must not share a connection
     served = Site(config)
-    served.storage.sweep()
+    sweep(served)
     application = bottle.Bottle()
     application.uninstall(True)  # Bottle's own plugins: JSON and templates
     application.default_error_handler = error_handler(served)
@@ -171,6 +175,14 @@ def create_app(config: Any = None) -> Gateway:
     if config.DASHBOARD:
         add_pages(application, config.STATIC_URL)
     return Gateway(Shortcut(application, served), served, config)
+
+
+def sweep(site: Site) -> None:
+    """Removes what uploads left; where nothing can be removed, files may still be served."""
+    try:
+        site.storage.sweep()
+    except StorageError as error:
+        log.warning("Uploads that broke off stay in the storage: %s", error)
 
 
 def add_pages(application: bottle.Bottle, static_url: str) -> None:

@@ -11,14 +11,14 @@ import re
 import secrets
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
 from extrapypi import passwords
 from extrapypi.batches import Writer
 from extrapypi.config import Config
-from extrapypi.database import fetch, retried, transaction, utcnow
+from extrapypi.database import fetch, not_now, retried, transaction, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
 from extrapypi.lastseen import LastSeen
 from extrapypi.models import ROLES, Failure, Token, User, is_usable, writing
@@ -225,7 +225,8 @@ def check_password(username: str, password: str, environ: dict) -> tuple[str, st
         note_failure(address, name)
         raise NotLoggedIn(WRONG)
     if passwords.is_sha_crypt(password_hash):
-        password_hash = renew_hash(user_id, password, password_hash)
+        with not_now("The hash of a password was not renewed"):
+            password_hash = renew_hash(user_id, password, password_hash)
     return key, password_hash
 
 
@@ -271,7 +272,7 @@ def throttle(address: str, username: str) -> None:
 
     :raises TooManyFailures: after 10 failures for the user name, or 100 in all, in 5 minutes.
     """
-    recent = Failure.select().where(Failure.address == address, Failure.at > utcnow() - WINDOW)
+    recent = Failure.select().where(Failure.address == address, Failure.at.between(*window()))
     if (
         recent.where(Failure.username == username).count() >= PER_USER
         or recent.count() >= PER_ADDRESS
@@ -282,11 +283,20 @@ def throttle(address: str, username: str) -> None:
         )
 
 
+def window() -> tuple[datetime, datetime]:
+    """Between which moments failures count.
+
+    Those that are hours ahead are of a clock that was set back, and would count for as long.
+    """
+    now = utcnow()
+    return now - WINDOW, now + WINDOW
+
+
 @retried
 def note_failure(address: str, username: str) -> None:
     """Counts a wrong password and forgets those that no longer count."""
     with transaction():
-        Failure.delete().where(Failure.at < utcnow() - WINDOW).execute()
+        Failure.delete().where(~Failure.at.between(*window())).execute()
         Failure.create(address=address, username=username)
     log.warning("Wrong credentials for %s from %s.", username, address)
 

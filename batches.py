@@ -64,6 +64,7 @@ class Batch:
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
+        self.turn = threading.Lock()
         writer.batches.append(self)
 
     def take(self) -> list:
@@ -71,16 +72,23 @@ class Batch:
         raise NotImplementedError
 
     def write(self, noted: list) -> None:
-        """Writes what :meth:`take` gave, inside a connection."""
+        """Writes what :meth:`take` gave, inside a connection; what stays in the list was not."""
+        raise NotImplementedError
+
+    def keep(self, noted: list) -> None:
+        """Takes back what could not be written, for the next time."""
         raise NotImplementedError
 
     def flush(self) -> None:
-        """Writes what was noted; what cannot be written now is lost, and the log says so."""
-        noted = self.take()
-        if not noted:
-            return
-        try:
-            with connection():
-                self.write(noted)
-        except (peewee.PeeweeException, Unavailable) as error:
-            log.warning("%s were not written: %s", self.NAME, error)
+        """Writes what was noted; what the database does not take now is kept for the next time."""
+        with self.turn:
+            noted = self.take()
+            if not noted:
+                return
+            try:
+                with connection():
+                    self.write(noted)
+            except (peewee.PeeweeException, Unavailable) as error:
+                log.warning("%s were not written: %s", self.NAME, error)
+                if isinstance(error, Unavailable):
+                    self.keep(noted)

@@ -261,7 +261,8 @@ def explained(error: Exception) -> str:
         # Of the whole, which may be a statement with all its values, nothing else is shown.
         return f"{error.object[error.start : error.end]!r} is not text in UTF-8."
     if isinstance(error.__cause__, peewee.PeeweeException):  # which our own error keeps to itself
-        return f"{error} {first_line(error.__cause__)}."
+        cause = first_line(error.__cause__)
+        return str(error) if cause in str(error) else f"{error} {cause}."
     return str(error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -14,9 +15,12 @@ from extrapypi.batches import Batch, Writer
 from extrapypi.database import database, retried, transaction, utcnow
 from extrapypi.models import Download, File, Package, Release, writers
 
+log = logging.getLogger("extrapypi")
+
 WEEKS = 26  # that a project's page shows
 LONGEST_AGENT = 100  # characters of a User-Agent that are kept until it is read
 PER_TRANSACTION = 500  # rows; other writers of SQLite wait so long
+MOST_UNWRITTEN = 100_000  # rows that wait for a database that takes nothing, about 200 bytes each
 DAYS = 30  # that the packages list tells of
 CLIENTS = {  # the product that a User-Agent begins with -> whose it is
     **{
@@ -46,6 +50,7 @@ class Downloads(Batch):
         super().__init__(writer)
         # Unlike +=, append and popleft are atomic: threads need no lock, and nothing is lost.
         self.noted: deque[tuple[int, float, str]] = deque()
+        self.unwritten: Counter[Key] = Counter()
         self.recounted: date | None = None
 
     def note(self, file_id: int, agent: str) -> None:
@@ -54,7 +59,7 @@ class Downloads(Batch):
         self.writer.start()
 
     def take(self) -> list[tuple[Key, int]]:
-        counted: Counter[Key] = Counter()
+        counted, self.unwritten = self.unwritten, Counter()
         for _ in range(len(self.noted)):
             file_id, at, agent = self.noted.popleft()
             day = datetime.fromtimestamp(at, timezone.utc).date()
@@ -62,11 +67,17 @@ class Downloads(Batch):
         return sorted(counted.items())  # locked in one order, in all processes
 
     def write(self, noted: list[tuple[Key, int]]) -> None:
-        for batch in chunked(noted, PER_TRANSACTION):
-            add(batch)
+        while noted:
+            add(noted[:PER_TRANSACTION])
+            del noted[:PER_TRANSACTION]
         if self.recounted != utcnow().date() and not self.writer.stopping.is_set():
             self.recounted = utcnow().date()
             recount()
+
+    def keep(self, noted: list[tuple[Key, int]]) -> None:
+        self.unwritten = Counter(dict(noted[:MOST_UNWRITTEN]))
+        if len(noted) > MOST_UNWRITTEN:
+            log.warning("%d numbers of downloads are lost.", len(noted) - MOST_UNWRITTEN)
 
 
 def client(agent: str) -> str:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
+import logging
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,10 +30,15 @@ from playhouse.pool import (
 from extrapypi.config import without_password
 from extrapypi.errors import BrokenOff, ConfigError, SchemaError, Unavailable
 
+log = logging.getLogger("extrapypi")
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT = 30  # seconds that a writer waits for another, or a thread for a connection
 LOCK_TIMEOUT = 60  # seconds that a process waits for one that changes tables on MySQL
 MAX_CONNECTIONS = 32  # per process, to a database server
+CONNECT_TIMEOUT = 10  # seconds until a server must have taken a connection
+PATIENCE = 30  # seconds that a statement may take; drivers would wait for ever on a dead line
+AWAY = 1  # seconds in which nobody tries again, after a server has kept one waiting
 # MySQL's locks belong to no database, so the name has to tell of it, in at most 64 characters.
 MYSQL_LOCK = "CONCAT_WS('.', 'extrapypi', SHA1(DATABASE()))"
 DUPLICATE_KEY_NAME = 1061  # MySQL's error when an index is there
@@ -39,6 +47,21 @@ REFUSALS = (  # in which peewee and the drivers say that they do not take a para
     peewee.PeeweeException,
 )
 BROKEN = (peewee.OperationalError, peewee.InterfaceError)  # by the server or the way to it
+OUR_FAULTS = (  # of the errors that are the database's, those that a statement of ours makes
+    *(peewee.DataError, peewee.IntegrityError, peewee.ProgrammingError),
+    peewee.NotSupportedError,
+)
+MOVED = "its file was deleted or replaced; put it back, or restart the server"
+SQLITE_SAYS = (  # what tells its administrator more than the kind of error does
+    "database or disk is full",
+    "database is locked",
+    "disk I/O error",
+    "attempt to write a readonly database",
+    "unable to open database file",
+    "database disk image is malformed",
+    "file is not a database",
+    MOVED,
+)
 
 database = peewee.DatabaseProxy()
 
@@ -85,11 +108,64 @@ class JSONTextField(LongTextField):
         return None if value is None else json.loads(value)
 
 
+class SQLite(peewee.SqliteDatabase):
+    """A file, which may go away or become another one while it is open."""
+
+    file: tuple[int, int] | None = None  # the one that was opened first
+
+    def _connect(self) -> Any:
+        self.check_file()
+        connection = super()._connect()
+        self.file = self.file or identity(self.database)
+        return connection
+
+    def check_file(self) -> None:
+        """Refuses any file but the first one: connecting would make an empty one where none is.
+
+        :raises OperationalError: also for open connections, whose file nobody will find again.
+        """
+        if self.file is not None and identity(self.database) != self.file:
+            raise peewee.OperationalError(MOVED)
+
+    def rollback(self) -> None:
+        """Ends the transaction, which SQLite has done by itself after a full disk."""
+        if self.connection().in_transaction:
+            super().rollback()
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """What a file is known by in spite of its name; None for one that cannot be found."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Server:
     """A database server, whose connections may be lost at any time.
 
     What is asked outside of a transaction is asked once more then; all that writes is inside one.
+    So a connection of the pool is used as it is, and need not be tried before.
     """
+
+    away_until = 0.0  # by the monotonic clock
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.patience: float | None = PATIENCE  # seconds for a statement; None: as it takes
+
+    def _connect(self) -> Any:
+        # One thread after the other connects; they shall not all wait their time.
+        began = time.monotonic()
+        if began < self.away_until:
+            raise peewee.OperationalError("It did not answer a moment ago.")
+        try:
+            return super()._connect()
+        except Exception:
+            if time.monotonic() > began + AWAY:
+                self.away_until = time.monotonic() + AWAY
+            raise
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         try:
@@ -97,16 +173,63 @@ class Server:
         except BROKEN:
             # A connection_context holds a lock, which goes with the connection.
             is_bound = self.in_transaction() or self._state.ctx
-            if is_bound or self.is_closed() or not self._is_closed(self.connection()):
+            if is_bound or self.is_closed() or not super()._is_closed(self.connection()):
                 raise
-            self.manual_close()
+            self.drop()
             return super().execute_sql(sql, params)
+
+    def drop(self) -> None:
+        """Closes this thread's connection, which is dead, and the idle ones, which may be, too."""
+        self.manual_close()
+        self.close_idle()
+
+
+class Adapter(peewee.Psycopg3Adapter):
+    """Connects to PostgreSQL so that no statement is waited for for ever."""
+
+    def connect(self, db: PostgreSQL, **arguments: Any) -> Any:
+        connection = patient_connection().connect(dbname=db.database, **arguments)
+        connection.patience = db.patience
+        return connection
 
 
 class PostgreSQL(Server, PooledPostgresqlDatabase):
     """PostgreSQL; it knows no LONGTEXT, because its TEXT has no end."""
 
     field_types: ClassVar[dict] = {**PooledPostgresqlDatabase.field_types, "LONGTEXT": "TEXT"}
+    psycopg3_adapter = Adapter
+
+    def _is_closed(self, connection: Any) -> bool:
+        return connection.closed
+
+
+@functools.cache
+def patient_connection() -> type:
+    """psycopg's kind of connection, with an end to its waiting."""
+    import psycopg
+
+    class PatientConnection(psycopg.Connection):
+        patience: float | None = None
+
+        def wait(self, steps: Generator, *arguments: Any, **options: Any) -> Any:
+            if self.patience is not None:
+                steps = self.until(steps, time.monotonic() + self.patience)
+            return super().wait(steps, *arguments, **options)
+
+        def until(self, steps: Generator, deadline: float) -> Generator:
+            """The steps of a statement, as long as there is time."""
+            try:
+                waits_for = next(steps)
+                while True:
+                    ready = yield waits_for
+                    if not ready and time.monotonic() > deadline:
+                        self.close()
+                        raise psycopg.OperationalError("No answer has come in time.")
+                    waits_for = steps.send(ready)
+            except StopIteration as end:
+                return end.value
+
+    return PatientConnection
 
 
 class MySQL(Server, PooledMySQLDatabase):
@@ -117,6 +240,13 @@ class MySQL(Server, PooledMySQLDatabase):
     """
 
     safe_create_index = True
+
+    def _connect(self) -> Any:
+        self.connect_params |= {"read_timeout": self.patience, "write_timeout": self.patience}
+        return super()._connect()
+
+    def _is_closed(self, connection: Any) -> bool:
+        return not connection.open
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         if sql.startswith("CREATE TABLE"):
@@ -155,7 +285,7 @@ def database_at(url: str) -> peewee.Database:
 
 def sqlite(url: str) -> peewee.Database:
     """SQLite with a write-ahead log: readers and a writer do not wait for each other."""
-    return peewee.SqliteDatabase(
+    return SQLite(
         url.removeprefix("sqlite:///"),
         pragmas={"journal_mode": "wal", "foreign_keys": 1, "synchronous": "full"},
         timeout=BUSY_TIMEOUT,
@@ -167,7 +297,8 @@ def sqlite(url: str) -> peewee.Database:
 def postgresql(url: str) -> peewee.Database:
     """PostgreSQL through psycopg 3."""
     require("psycopg", "postgres")
-    return PostgreSQL(**parsed(url), **pooling(), prefer_psycopg3=True)
+    settings = {"connect_timeout": CONNECT_TIMEOUT, **parsed(url)}
+    return PostgreSQL(**settings, **pooling(), prefer_psycopg3=True)
 
 
 def mysql(url: str) -> peewee.Database:
@@ -175,8 +306,14 @@ def mysql(url: str) -> peewee.Database:
     require("pymysql", "mysql")
     import pymysql
 
-    settings = {"charset": "utf8mb4", "init_command": "SET time_zone = '+00:00'", **parsed(url)}
+    settings = {
+        "charset": "utf8mb4",
+        "init_command": "SET time_zone = '+00:00'",
+        "connect_timeout": CONNECT_TIMEOUT,
+        **parsed(url),
+    }
     made = MySQL(**settings, **pooling())
+    made.patience = made.connect_params.get("read_timeout", PATIENCE)
     arguments = {"database": made.database, "autocommit": True, **made.connect_params}
     pymysql.connect(**arguments, defer_connect=True)  # refuses now what it would refuse later
     return made
@@ -243,6 +380,8 @@ def connection() -> Iterator[None]:
     :raises Unavailable: when the database does not answer.
     """
     try:
+        if not is_server():
+            database.check_file()
         opened = is_server() and database.connect(reuse_if_open=True)
         try:
             yield
@@ -251,9 +390,16 @@ def connection() -> Iterator[None]:
                 give_back()
     except MaxConnectionsExceeded as error:
         raise Unavailable("All connections to the database are in use.") from error
-    except BROKEN as error:
+    except (peewee.DatabaseError, peewee.InterfaceError) as error:
+        if isinstance(error, OUR_FAULTS):
+            raise
         drop_connection()
-        raise Unavailable(f"The database does not answer ({type(error).__name__}).") from error
+        raise Unavailable(f"The database does not answer ({told(error)}).") from error
+
+
+def told(error: Exception) -> str:
+    """What may be said of an error to everybody: no statement, and nothing of a server's."""
+    return str(error) if str(error) in SQLITE_SAYS else type(error).__name__
 
 
 def is_server() -> bool:
@@ -271,9 +417,9 @@ def give_back() -> None:
 
 
 def drop_connection() -> None:
-    """Closes this thread's connection to a server, which may be dead, and forgets it."""
+    """Forgets this thread's connection to a server, which may be dead, and the idle ones."""
     if is_server():
-        database.manual_close()
+        database.drop()
 
 
 @contextmanager
@@ -306,6 +452,18 @@ def retried(work: Callable) -> Callable:
         return work(*arguments, **options)
 
     return attempts
+
+
+@contextmanager
+def not_now(message: str) -> Iterator[None]:
+    """Lets a request go on when the database does not take what can be written another time.
+
+    :param message: for the log.
+    """
+    try:
+        yield
+    except (*BROKEN, Unavailable) as error:
+        log.warning("%s: %s", message, error)
 
 
 @contextmanager
@@ -405,6 +563,8 @@ def migrating() -> Iterator[None]:
             f"SELECT RELEASE_LOCK({MYSQL_LOCK})",
         ),
     }[type(database.obj)]
+    database.close_idle()
+    database.obj.patience = None  # a change of a large table takes its time
     with database.connection_context():
         if fetch(take) != (1,):
             raise Unavailable("Another process changes the tables; try again.")

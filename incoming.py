@@ -9,7 +9,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import BinaryIO
 from extrapypi.errors import NoRoom, NotStored, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # files, memory
 CHUNK = 1024 * 1024  # bytes read or hashed at once
 THREADED = 256 * 1024  # bytes from which hashing in threads is worth the hand-over
 AHEAD = 4  # chunks of a file that wait to be hashed, at most
@@ -115,9 +116,15 @@ class Incoming:
         return None if self.metadata is None else hashlib.sha256(self.metadata).hexdigest()
 
     def discard(self) -> None:
-        """Removes what the storage did not take over; may be called twice."""
-        self.stream.close()
-        self.path.unlink(missing_ok=True)
+        """Removes what the storage did not take over; may be called twice.
+
+        What a full disk did not take is written once more at the end, in vain again; where nothing
+        can be removed either, it is swept later.
+        """
+        with suppress(OSError):
+            self.stream.close()
+        with suppress(OSError):
+            self.path.unlink()
         if self.sidecar is not None:
             self.sidecar.discard()
 
@@ -154,4 +161,5 @@ def sha256_of(stream: BinaryIO) -> str:
 
 def room(folder: Path) -> int:
     """Bytes that are free in the file system of the folder."""
-    return shutil.disk_usage(folder).free
+    with storage_errors():
+        return shutil.disk_usage(folder).free

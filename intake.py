@@ -7,17 +7,25 @@ here as soon as the header is read, and the form of an upload is read while it c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any
 
+from waitress.buffers import OverflowableBuffer
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import BadRequest
 
 from extrapypi.answers import MOST_DRAINED, error_answer
-from extrapypi.errors import ExtraPyPIError, Forbidden, NoRoom, NotLoggedIn, TooLarge
+from extrapypi.errors import (
+    ExtraPyPIError,
+    Forbidden,
+    NoRoom,
+    NotLoggedIn,
+    StorageError,
+    TooLarge,
+)
 from extrapypi.forms import MOST_FILES, OVERHEAD, FormReader
-from extrapypi.incoming import FULL, room
+from extrapypi.incoming import room, storage_errors
 from extrapypi.pages import Answer
 from extrapypi.sessions import COOKIE
 
@@ -52,6 +60,27 @@ class Forgetful:
 
     def __len__(self) -> int:
         return 0
+
+
+class Spool(OverflowableBuffer):
+    """A buffer for a body, a large one on the disk; after a fault of that it keeps nothing."""
+
+    fault: StorageError | None = None
+
+    def append(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        try:
+            if self.fault is None:
+                with storage_errors():
+                    super().append(data)
+        except StorageError as error:
+            self.fault = error
+            self.close()
+
+    def close(self) -> None:
+        """Removes the file; what a full disk did not take is of no interest."""
+        with suppress(OSError):
+            super().close()
 
 
 class EarlyForm:
@@ -117,6 +146,7 @@ class Parser(HTTPRequestParser):
     spool: Any = None
     open_forms: set[EarlyForm] = frozenset()
     form: EarlyForm | None = None
+    spooled: Spool | None = None
     ready: Answer | None = None  # made by the main loop
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -131,6 +161,8 @@ class Parser(HTTPRequestParser):
             else:
                 if self.is_early:
                     self.read_early()
+                else:
+                    self.body_rcv.buf = self.spooled = Spool(SPOOL_OVER)
 
     @property
     def is_early(self) -> bool:
@@ -225,12 +257,9 @@ class Parser(HTTPRequestParser):
                 self.check_room(self.body_bytes_received)
             if self.chunked and self.body_rcv is not None:
                 self.check_lines()
-        except OSError as error:  # the spool's disk
-            if error.errno not in FULL:
-                raise
-            self.refuse(NoRoom("There is no room left on the disk for the upload."))
-            taken = super().received(data)
-        except (TooLarge, NoRoom) as error:
+            if self.spooled is not None and self.spooled.fault is not None and self.error is None:
+                self.refuse(self.spooled.fault)
+        except (TooLarge, StorageError) as error:
             taken = len(data)
             self.refuse(error)
         except ValueError:  # a Content-Length of thousands of digits

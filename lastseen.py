@@ -33,6 +33,10 @@ class LastSeen(Batch):
         noted, self.noted = self.noted, {}
         return sorted(noted.items())
 
+    def keep(self, noted: list) -> None:
+        for key, seen in noted:
+            self.noted.setdefault(key, seen)
+
     @retried
     def write(self, noted: list) -> None:
         with transaction():

@@ -31,6 +31,7 @@ from peewee import (
 )
 
 from extrapypi.database import (
+    BUSY_TIMEOUT,
     JSONTextField,
     LongTextField,
     TimeField,
@@ -41,7 +42,7 @@ from extrapypi.database import (
     transaction,
     utcnow,
 )
-from extrapypi.errors import NotFound
+from extrapypi.errors import NotFound, Unavailable
 
 VERSION = re.compile(r"[!-~]{1,128}\Z")  # what can be one at all
 ROLES = ("installer", "maintainer", "developer", "admin")  # each may do all that those before may
@@ -530,8 +531,24 @@ TABLES = (
 )
 
 
-# Threads wait here in turn; SQLite's own waiting is by chance, and some wait very long.
-writers = threading.RLock()
+class Turn:
+    """A lock that threads hold in turn; none waits for it for ever.
+
+    :raises Unavailable: when those before have not come to an end.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        if not self.lock.acquire(timeout=BUSY_TIMEOUT):
+            raise Unavailable("Too many are waiting for the database.")
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+
+
+writers = Turn()  # SQLite's own waiting is by chance, and some wait very long
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from extrapypi.database import give_back, retried, transaction
+from extrapypi.database import give_back, not_now, retried, transaction
 from extrapypi.distributions import Distribution
 from extrapypi.errors import NotFound, Unavailable
 from extrapypi.markup import RULES, plain
@@ -112,7 +112,8 @@ def shown(release: Release, images: bool = False) -> tuple[Markup, str | None]:
         except Unavailable as error:
             return Markup(plain(release.description)), str(error)
         release.rendered, release.rendering_fault, release.rendered_by = html, fault, by
-        keep(release)
+        with not_now("A rendered description was not kept"):
+            keep(release)
     return Markup(release.rendered), release.rendering_fault
 
 

@@ -6,23 +6,30 @@ answers by itself what is at hand, and a stop lets the requests in flight come t
 
 from __future__ import annotations
 
+import copy
 import logging
+import resource
 import signal
 import tempfile
 import time
 from collections import deque
+from functools import partial
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import waitress
 from waitress import wasyncore
+from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 from waitress.task import WSGITask
 
 from extrapypi.database import is_server
-from extrapypi.errors import ConfigError
+from extrapypi.errors import ConfigError, StorageError
 from extrapypi.forms import EARLY
 from extrapypi.gateway import Gateway
-from extrapypi.intake import SPOOL_OVER, EarlyForm, Parser
+from extrapypi.incoming import EXHAUSTED, room
+from extrapypi.intake import RESERVE, SPOOL_OVER, EarlyForm, Parser
 from extrapypi.pages import Answer
 from extrapypi.shortcut import IN_LOOP
 
@@ -38,9 +45,15 @@ SEND = 18_000
 # hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
 # never copied there.
 UNSENT = 64 * 1024**2
+UNSENT_IN_MEMORY = 256 * 1024  # the same while the disk has no room
+LARGE = 1024**2  # bytes from which an answer goes to the disk, unless it is in memory as a whole
 CONNECTIONS = 500  # at once; uv alone opens 80
 CATCHING_UP = 0.002  # seconds after which it is seen whether an upload may be read on
 BACKLOG = 1024  # connections that wait to be accepted
+FILES_EACH = 3  # open files of a connection: itself, what comes in, what goes out
+FILES_BESIDE = 100  # open files of the process besides
+PAUSE = 1  # seconds in which nothing is accepted, when the machine has nothing left for it
+JUMP = 10  # seconds by which the clock is not wrong by chance
 HEADERS = 64 * 1024  # bytes of a request's headers
 
 
@@ -82,7 +95,7 @@ class Channel(HTTPChannel):
     def may_be_ready(self) -> bool:
         """Whether the next request may be one that the main loop answers.
 
-        It does so only with SQLite: nothing that others can hold up may hold up the loop.
+        Other than "ping" only with SQLite: nothing that others can hold up may hold up the loop.
         """
         request = self.requests[0]
         if request.error is not None or request.command != "GET" or request.body_rcv is not None:
@@ -90,6 +103,8 @@ class Channel(HTTPChannel):
         # The loop must not wait for room in a buffer, which only the loop itself can make.
         if len(self.requests) > 1 or self.total_outbufs_len:
             return False
+        if request.path.endswith("/ping"):
+            return True
         authorization = request.headers.get("AUTHORIZATION", "")
         return not is_server() and request.site.authenticator.has_met(authorization)
 
@@ -103,6 +118,15 @@ class Channel(HTTPChannel):
         if body is not None:
             request.ready = Answer(*started[0], b"".join(body))
         return body is not None
+
+    def write_soon(self, data: Any) -> int:
+        """Takes a piece of an answer, and waits while too much of it is unsent."""
+        if isinstance(data, bytes) and len(data) >= LARGE:
+            data = ReadOnlyFileBasedBuffer(BytesIO(data))
+            data.prepare()
+        elif self.total_outbufs_len >= UNSENT_IN_MEMORY:
+            self.adj = self.server.adj if has_room(self.server.spool) else self.server.frugal
+        return super().write_soon(data)
 
     def service(self) -> None:
         if self.server.stopping:
@@ -134,6 +158,14 @@ class Channel(HTTPChannel):
         return bool(self.requests or half_read or self.total_outbufs_len)
 
 
+def has_room(folder: Path) -> bool:
+    """Whether the folder's disk can take what waits to be sent."""
+    try:
+        return room(folder) >= RESERVE
+    except StorageError:
+        return False
+
+
 class Server:
     """waitress, bound to its address, until a signal stops it."""
 
@@ -145,9 +177,9 @@ class Server:
         spool = app.site.storage.spool
         if spool is not None:
             tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
+        spool = spool or Path(tempfile.gettempdir())
         self.open_forms: set[EarlyForm] = set()
-        about = {"site": app.site, "spool": spool or tempfile.gettempdir()}
-        about["open_forms"] = self.open_forms
+        about = {"site": app.site, "spool": spool, "open_forms": self.open_forms}
         self.parser = type("Parser", (Parser,), about)
         self.waitress = self._create()
         self.map = getattr(self.waitress, "map", None) or self.waitress._map
@@ -156,6 +188,11 @@ class Server:
         for listener in self.listeners:
             listener.channel_class, listener.stopping = channel, False
             listener.add_task = self.soon.append  # where waitress hands it to a thread at once
+            listener.accept = partial(self._accept, listener)
+            listener.spool, listener.frugal = spool, copy.copy(listener.adj)
+            listener.frugal.outbuf_high_watermark = UNSENT_IN_MEMORY
+        self.paused_until = 0.0  # by the monotonic clock
+        self.now = time.time()  # at the turn before
 
     def _create(self) -> Any:
         try:
@@ -168,7 +205,8 @@ class Server:
                 send_bytes=SEND,
                 inbuf_overflow=SPOOL_OVER,
                 outbuf_high_watermark=UNSENT,
-                connection_limit=CONNECTIONS,
+                outbuf_overflow=LARGE,
+                connection_limit=connections(),
                 backlog=BACKLOG,
                 max_request_header_size=HEADERS,
                 max_request_body_size=2**62,  # Parser has our own limit, with a sentence
@@ -205,11 +243,44 @@ class Server:
 
     def _turn(self, seconds: float) -> None:
         """Waits for the sockets so long, serves them, and sees to the requests that have come."""
+        self._go_on_accepting()
+        self._look_at_the_clock()
         if any(form.is_behind for form in self.open_forms):
             seconds = CATCHING_UP
         wasyncore.poll2(seconds, self.map)
         while self.soon:
             self._answer(self.soon.popleft())
+
+    def _go_on_accepting(self) -> None:
+        """Ends a pause that is over."""
+        for listener in self.listeners:
+            if not (listener.accepting or listener.stopping):
+                listener.accepting = time.monotonic() > self.paused_until
+
+    def _look_at_the_clock(self) -> None:
+        """Takes all connections for busy when the clock was set.
+
+        waitress closes by it those that are idle for long; else it would close all of them, or
+        none for hours.
+        """
+        before, self.now = self.now, time.time()
+        if abs(self.now - before) > JUMP:
+            for listener in self.listeners:
+                listener.next_channel_cleanup = self.now
+            for channel in self._channels():
+                channel.last_activity = self.now
+
+    def _accept(self, listener: Any) -> tuple | None:
+        """The next connection, as waitress's own; a pause when the machine has none to give."""
+        try:
+            return type(listener).accept(listener)
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            log.error("No connection can be accepted now: %s.", error.strerror)
+            self.paused_until = time.monotonic() + PAUSE
+            listener.accepting = False
+            return None
 
     def _answer(self, channel: Channel) -> None:
         """Answers what is at hand, which takes no longer than to give the request to a thread."""
@@ -248,3 +319,17 @@ class Server:
             self._turn(0.1)
         if any(channel.busy for channel in channels):
             log.warning("Stopped before all requests had come to their end.")
+
+
+def connections() -> int:
+    """How many connections may be open at once: as many as the machine's limit has files for.
+
+    The limit is raised as far as the process may do it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS * FILES_EACH + FILES_BESIDE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max((soft - FILES_BESIDE) // FILES_EACH, 10)
+    return CONNECTIONS

@@ -2,8 +2,9 @@
 
 It stands in front of the routes, whose framework would be most of the cost of such an answer. It
 takes a request only when nothing is left to decide: a GET, with credentials that were checked
-before and may see everything, for a page or file that is known as it is at this serial. All else
-goes on to the routes, errors too; they and this answer alike, because both send what
+before and may see everything, for a page or file that is known as it is at this serial; or for
+/ping, which is answered even while all threads wait for something that fails. All else goes on to
+the routes, errors too; they and this answer alike, because both send what
 :mod:`~extrapypi.pages` and :mod:`~extrapypi.sending` have made ready.
 """
 
@@ -21,6 +22,7 @@ from extrapypi.pages import Answer, accepted, index_key
 from extrapypi.sending import is_near
 from extrapypi.storage import SIDECAR
 from extrapypi.views.files import metadata_key, sent
+from extrapypi.views.server import PONG
 
 # In the environ: the server's main loop asks, and takes only what needs no wait. It gets None for
 # all else, and asks again from a thread.
@@ -53,6 +55,8 @@ class Shortcut:
         if "HTTP_COOKIE" in environ and "HTTP_AUTHORIZATION" not in environ:
             return None  # perhaps a session
         path = environ["PATH_INFO"]
+        if path == "/ping":
+            return PONG
         try:
             if index := INDEX.fullmatch(path):
                 return self._index_page(environ, index[1] or "")

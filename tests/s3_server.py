@@ -91,7 +91,7 @@ class S3Server:
         self.rpc_ports = {f"{part}.port.grpc": next(ports) for part in PARTS}
         self.port = self.ports["s3.port"]
         self.url = f"http://{HOST}:{self.port}"
-        self.process = self._start()
+        self.start()
         self.client = boto3.session.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY).client(
             "s3",
             endpoint_url=self.url,
@@ -99,9 +99,9 @@ class S3Server:
             config=Config(signature_version="s3v4", max_pool_connections=50),
         )
 
-    def _start(self) -> subprocess.Popen:
+    def _start(self, identities: list[dict]) -> subprocess.Popen:
         accounts = self.folder / "s3.json"
-        accounts.write_text(json.dumps({"identities": IDENTITIES}))
+        accounts.write_text(json.dumps({"identities": identities}))
         own = {
             "dir": self.folder,
             "s3.config": accounts,
@@ -137,12 +137,20 @@ class S3Server:
                     ready.set()
         ready.set()
 
-    def close(self) -> None:
-        """Kills the server: it takes 15 s to stop by itself, and its data are not needed."""
-        self.client.close()
+    def start(self, identities: list[dict] = IDENTITIES) -> None:
+        """Starts the server once more, on the same ports and with the same data."""
+        self.process = self._start(identities)
+
+    def stop(self) -> None:
+        """Kills the server: it takes 15 s to stop by itself."""
         self.process.kill()
         self.process.wait()
         self.reader.join()
+
+    def close(self) -> None:
+        """Stops the server; its data are not needed any more."""
+        self.client.close()
+        self.stop()
         for part, port in zip(PARTS, self.rpc_ports.values(), strict=True):
             Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock").unlink(missing_ok=True)
 

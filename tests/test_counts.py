@@ -180,18 +180,32 @@ def test_with_a_file_go_its_numbers(app, client):
     assert written(app) == []
 
 
-def test_a_database_that_fails_is_logged_and_nothing_breaks(app, client, monkeypatch, log):
+def failing(*_) -> None:
+    """A database that takes nothing."""
+    raise counts.peewee.OperationalError("gone")
+
+
+def test_while_the_database_takes_nothing_the_numbers_wait(app, client, monkeypatch, log):
     client.get(URL)
-
-    def fail(*_):
-        raise counts.peewee.OperationalError("gone")
-
-    monkeypatch.setattr(counts, "add", fail)
-    app.site.writer.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(counts, "add", failing)
+        for _ in range(2):
+            app.site.writer.flush()
+            client.get(URL)
     assert "The numbers of downloads were not written: The database" in log.read_text()
-    monkeypatch.undo()
-    client.get(URL)
-    assert written(app) == [("other", 1)]
+    assert written(app) == [("other", 3)]
+    assert written(app) == [("other", 3)]
+
+
+def test_only_so_many_numbers_wait(app, client, monkeypatch, log):
+    monkeypatch.setattr(counts, "MOST_UNWRITTEN", 2)
+    for agent in ("pip/1", "uv/1", "curl/1"):
+        client.get(URL, headers={"User-Agent": agent})
+    with monkeypatch.context() as patch:
+        patch.setattr(counts, "add", failing)
+        app.site.writer.flush()
+    assert "1 numbers of downloads are lost" in log.read_text()
+    assert len(written(app)) == 2
 
 
 def fill(file: File, days: dict[int, int], client: str = "pip") -> None:

@@ -11,7 +11,7 @@ from playhouse.schema_diff import diff_models
 
 from extrapypi import database, models
 from extrapypi.app import create_app
-from extrapypi.errors import ConfigError, SchemaError
+from extrapypi.errors import ConfigError, SchemaError, Unavailable
 from extrapypi.models import Failure, Serial, writing
 
 
@@ -79,6 +79,24 @@ def test_serials_are_given_one_by_one_and_none_is_lost(tables):
     at_once(8, work)
     assert sorted(given) == list(range(start + 1, start + 161))
     assert Serial.get().value == start + 160
+
+
+def test_whoever_waits_too_long_for_others_that_write_is_told(tables, monkeypatch):
+    told: list[Exception] = []
+
+    def work(number: int) -> None:
+        try:
+            with writing():
+                Failure.create(address="x", username="y")
+        except Unavailable as error:
+            told.append(error)
+
+    with monkeypatch.context() as patch, writing():
+        patch.setattr(models, "BUSY_TIMEOUT", 0.1)
+        at_once(2, work)
+    assert ["waiting for the database" in str(error) for error in told] == [True, True]
+    at_once(2, work)
+    assert (len(told), Failure.select().count()) == (2, 2)
 
 
 def test_a_failed_unit_of_work_leaves_nothing(tables):

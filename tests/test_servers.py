@@ -233,6 +233,23 @@ def test_while_a_server_restarts_there_is_503_and_afterwards_all_is_as_before(wa
     assert counts()["File"] == 2
 
 
+@servers
+def test_only_one_waits_for_a_server_that_takes_no_connection(way, request, monkeypatch):
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(database, "PATIENCE", 2)
+    app = request.getfixturevalue("app")
+    way.cut()
+    way.mend()
+    way.flowing.clear()
+    before = len(way.sockets)
+
+    def work(number: int) -> None:
+        as_user(app, "developer", USERS["developer"]).get("/simple/", status=503)
+
+    at_once(6, work)
+    assert len(way.sockets) - before <= 2 * 2  # two sockets each, and one more try at the most
+
+
 class Interrupting(io.BytesIO):
     """A body in the middle of which something else happens."""
 

@@ -9,10 +9,13 @@ from bottle import HTTPResponse, static_file
 
 from extrapypi.database import connection, fetch
 from extrapypi.errors import NotFound, StorageError, Unavailable
+from extrapypi.pages import Answer
 from extrapypi.views import STATIC, redirect, root
 
 FILES = {path.name for path in STATIC.iterdir() if path.suffix != ".py"}
 PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+NOT_KEPT = {**PLAIN, "Cache-Control": "no-store"}
+PONG = Answer("200 OK", [*NOT_KEPT.items(), ("Content-Length", "4")], [b"pong"])
 
 
 def front(site, actor):
@@ -39,7 +42,7 @@ def static(site, actor, name):
 
 def ping(site, actor):
     """GET /ping: always, and touching nothing"""
-    return HTTPResponse("pong", 200, {**PLAIN, "Cache-Control": "no-store"})
+    return PONG.response()
 
 
 def health(site, actor):
@@ -56,7 +59,7 @@ def health(site, actor):
         failing.append("storage")
     if failing:
         raise Unavailable(f"Not answering: {' and '.join(failing)}.")
-    return HTTPResponse("OK", 200, {**PLAIN, "Cache-Control": "no-store"})
+    return HTTPResponse("OK", 200, NOT_KEPT)
 
 
 def no_oidc(site, actor, path):

@@ -25,6 +25,7 @@ class Result(NamedTuple):
     project: str = ""
     version: str = ""
     faults: tuple[str, ...] = ()
+    status: int = 200
 
 
 def upload(site, actor):
@@ -47,11 +48,12 @@ def upload(site, actor):
             results.append(Result("The rest of the form", "refused", faults=(str(error),)))
     refused = sum(result.outcome == "refused" for result in results)
     nothing = request.method == "POST" and not results
+    status = max((result.status for result in results), default=200)
     return page(
         site,
         actor,
         "upload/upload.html",
-        400 if refused or nothing else 200,
+        status if status >= 500 else 400 if refused or nothing else 200,
         results=results,
         refused=refused,
         nothing=nothing,
@@ -72,7 +74,8 @@ def judged(site, actor, filename: str, incoming: Incoming | ExtraPyPIError) -> R
     except ExtraPyPIError as error:
         if error.status >= 500:
             log.error("Upload of %s: %s (%r)", filename, error, error.__cause__)
-        return Result(filename, "refused", faults=getattr(error, "faults", (str(error),)))
+        faults = getattr(error, "faults", (str(error),))
+        return Result(filename, "refused", faults=faults, status=error.status)
     finally:
         give_back()  # the next file may come slowly
     outcome = "published" if is_new else "known"
