@@ -15,6 +15,7 @@ from extrapypi.config import Config, load
 from extrapypi.counts import Downloads
 from extrapypi.gateway import Gateway
 from extrapypi.guards import AuthPlugin
+from extrapypi.mending import Sweeper, sweep
 from extrapypi.pages import KeptPages
 from extrapypi.sending import KnownFiles
 from extrapypi.shortcut import Shortcut
@@ -136,6 +137,7 @@ class Site:
         self.writer = Writer()
         self.authenticator = Authenticator(config, self.writer)
         self.downloads = Downloads(self.writer)
+        self.sweeper = Sweeper(self.writer, self.storage)
 
     def close(self) -> None:
         """Writes what is still only in memory, and closes this thread's connection."""
@@ -157,10 +159,10 @@ def create_app(config: Any = None) -> Gateway:
     try:
         with database.connection():
             database.schema_is_current()
+            served = Site(config)
+            sweep(served.storage)
     finally:
         database.close()  # a server may fork now, and processes must not share a connection
-    served = Site(config)
-    served.storage.sweep()
     application = bottle.Bottle()
     application.uninstall(True)  # Bottle's own plugins: JSON and templates
     application.default_error_handler = error_handler(served)
