@@ -42,10 +42,13 @@ class Archive(NamedTuple):
         return f"/packages/{self.project}/{self.filename}"
 
 
-def archive(random: Random, project: str, version: str, size: int) -> Archive:
-    """A wheel of a little more than so many bytes, which nothing packs tighter."""
+def archive(random: Random, project: str, version: str, size: int, description="") -> Archive:
+    """A wheel of a little more than so many bytes, which nothing packs tighter.
+
+    A description is rendered by a process of its own.
+    """
     files = {f"{project.replace('-', '_')}/data.bin": random.randbytes(size)}
-    made = wheel_bytes(project, version, files=files, description="It *is* described.")
+    made = wheel_bytes(project, version, files=files, description=description)
     return Archive(project, version, *made)
 
 
@@ -118,8 +121,10 @@ class Caller:
         undoing = {"undo": "1"} if undo else {}
         self.send(SETTINGS.format(project) + "yank", version=version, reason="bad", **undoing)
 
-    def close(self) -> None:
-        """Ends the connection."""
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self.connection.close()
 
 

@@ -57,8 +57,8 @@ class Crashing:
         self.number = 0
         self.listed: dict[str, Archive] = {}
         self.unknown: dict[str, Archive] = {}
-        self.browser = Caller(index)
-        self.browser.log_in()
+        with Caller(index) as self.browser:
+            self.browser.log_in()
 
     def round(self, seconds: float | None = None) -> float:
         """Uploads 20 wheels while those of the round before are deleted; the time that it took.
@@ -83,10 +83,11 @@ class Crashing:
         self.number += 1
         old = list(self.listed.values())
         new = [f"{name}-{self.number}" for name in ("one", "two")]
-        jobs = [
-            (self._upload, archive(self.random, new[number % 2], f"{number}.0", size))
+        wheels = [
+            archive(self.random, new[number % 2], f"{number}.0", size, "*new*" * (number % 7 == 0))
             for number, size in enumerate(self.sizes)
         ]
+        jobs: list[tuple] = [(self._upload, wheel) for wheel in wheels]
         jobs += [(self._delete, each) for each in old if each.project.startswith("one")]
         for project in {each.project for each in old if each.project.startswith("two")}:
             jobs.append((self._delete_project, *(e for e in old if e.project == project)))
@@ -98,16 +99,14 @@ class Crashing:
 
     def _work(self, jobs: SimpleQueue) -> None:
         """Does one job after the other, until there is none or the server is no more."""
-        caller = Caller(self.index)
-        caller.share(self.browser)
-        with suppress(Empty, *BROKEN):
+        with Caller(self.index) as caller, suppress(Empty, *BROKEN):
+            caller.share(self.browser)
             while True:
                 work, *archives = jobs.get_nowait()
                 self.unknown.update({each.filename: each for each in archives})
                 work(caller, *archives)
                 for each in archives:
                     del self.unknown[each.filename]
-        caller.close()
 
     def _upload(self, caller: Caller, archive: Archive) -> None:
         answer = caller.upload(archive)
@@ -129,17 +128,15 @@ class Crashing:
         What no answer told of is there wholly or not at all.
         """
         self.index.start()
-        caller = Caller(self.index)
-        found = offered(caller)
-        for filename, sha256 in found.items():
-            assert sha256 == {**self.unknown, **self.listed}[filename].sha256
-        assert self.listed.keys() <= found.keys()
-        self.index.command("check", "--deep")
-        for each in list(self.unknown.values()):
-            answer = caller.upload(each)
-            assert answer.status == 200, answer
-            self.listed[each.filename] = self.unknown.pop(each.filename)
-        caller.close()
+        with Caller(self.index) as caller:
+            found = offered(caller)
+            for filename, sha256 in found.items():
+                assert sha256 == {**self.unknown, **self.listed}[filename].sha256
+            assert self.listed.keys() <= found.keys()
+            self.index.command("check", "--deep")
+            for each in list(self.unknown.values()):
+                self._upload(caller, each)
+                del self.unknown[each.filename]
 
 
 def age(storage: BaseStorage) -> None:
@@ -169,7 +166,6 @@ def test_after_kill_9_every_listed_file_is_whole_and_no_name_is_stuck(
         for _ in range(kills):
             crashing.round(random.uniform(0, taken))
             crashing.recover()
-        crashing.browser.close()
         index.stop()
         storage = get_store(driver, params)
         age(storage)
@@ -177,7 +173,8 @@ def test_after_kill_9_every_listed_file_is_whole_and_no_name_is_stuck(
         assert list(storage.spool.iterdir()) == []
         names = {location.rpartition("/")[2] for location, _ in storage.stored()}
         assert names == {f"{name}{end}" for name in crashing.listed for end in ("", ".metadata")}
-        assert offered(Caller(index)).keys() == crashing.listed.keys()
+        with Caller(index) as caller:
+            assert offered(caller).keys() == crashing.listed.keys()
     finally:
         index.stop()
     assert "Traceback" not in index.log.read_text()

@@ -61,8 +61,8 @@ class Crowd:
         self.raced: list[tuple[str, int]] = []
         self.downloaded: Counter[str] = Counter()
         self.changes = 0
-        self.browser = Caller(index)
-        self.browser.log_in()
+        with Caller(index) as self.browser:
+            self.browser.log_in()
 
     def _sample(self) -> None:
         self.samples.append(Sample.of(self.index.process.pid))
@@ -75,30 +75,27 @@ class Crowd:
                 self.downloaded += client.downloaded
                 self.raced += client.raced
                 self.changes += client.changes
-        self.browser.close()
 
     def _client(self, number: int) -> Client:
-        client = Client(self, number)
-        try:
-            for _ in range(2):  # between the halves all stand still
-                client.half()
-                self.rest.wait(WAIT)
-        except BaseException:
-            self.rest.abort()
-            raise
-        finally:
-            client.caller.close()
+        with Caller(self.index) as caller:
+            caller.share(self.browser)
+            client = Client(self, number, caller)
+            try:
+                for _ in range(2):  # after each half all stand still
+                    client.half()
+                    self.rest.wait(WAIT)
+            except BaseException:
+                self.rest.abort()
+                raise
         return client
 
 
 class Client:
     """One of them, who uploads now and then, and reads in between."""
 
-    def __init__(self, crowd: Crowd, number: int) -> None:
-        self.crowd, self.number = crowd, number
+    def __init__(self, crowd: Crowd, number: int, caller: Caller) -> None:
+        self.crowd, self.number, self.caller = crowd, number, caller
         self.random = Random(number)
-        self.caller = Caller(crowd.index)
-        self.caller.share(crowd.browser)
         self.uploads = self.changes = 0
         self.downloaded: Counter[str] = Counter()
         self.raced: list[tuple[str, int]] = []
@@ -175,7 +172,8 @@ def test_nothing_fails_is_lost_or_grows_while_16_clients_do_all_at_once(
     try:
         crowd = Crowd(index, uploads, downloads, seconds)
         crowd.run()
-        assert offered(Caller(index)) == {each.filename: each.sha256 for each in crowd.kept}
+        with Caller(index) as caller:
+            assert offered(caller) == {each.filename: each.sha256 for each in crowd.kept}
         assert index.stop() == 0
         index.command("check", "--deep")
         assert Serial.get().value - before == crowd.changes

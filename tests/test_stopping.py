@@ -69,11 +69,10 @@ def test_sigterm_lets_requests_come_to_their_end_and_loses_no_download(index, tm
     small, large = (archive(random, name, "1.0", n * MIB) for name, n in (("a", 0), ("b", 40)))
     late = archive(random, "late", "1.0", MIB)
     for number in range(12):  # connections, so that each process has some
-        caller = Caller(index)
-        if number < 2:
-            assert caller.upload((small, large)[number]).status == 200
-        assert caller.ask(small.path).body == small.body
-        caller.close()
+        with Caller(index) as caller:
+            if number < 2:
+                assert caller.upload((small, large)[number]).status == 200
+            assert caller.ask(small.path).body == small.body
     whole = upload_request((late.filename, late.body))
     with connect(index) as reading, connect(index) as sending:
         reading.sendall(request(large.path, Authorization=f"Basic {CREDENTIALS}"))
@@ -134,7 +133,8 @@ def test_what_is_answered_with_200_has_reached_the_disk(index, tmp_path):
     root = tmp_path / "packages"
     folder = root / "made"
     with calls(index.process.pid, tmp_path / "calls") as told:
-        assert Caller(index).upload(made).status == 200
+        with Caller(index) as caller:
+            assert caller.upload(made).status == 200
 
     def order(pattern: str, start: int = 0) -> int:
         """The place of the first such call from there on."""
