@@ -286,7 +286,7 @@ def test_an_upgrade_that_was_killed_is_completed_and_loses_nothing(
     command = [sys.executable, "-c", MORTAL]
     done = subprocess.run([*command, str(statements)], env=environment, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    done = subprocess.run([*command, "0"], env=environment, capture_output=True)
+    done = subprocess.run([*command, "1000"], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert differences() == []
     assert totals() == (1, 1, 1, 2**40)

@@ -34,6 +34,18 @@ def eventually(what, found) -> object:
     return value
 
 
+class Waitress(Index):
+    """A running index."""
+
+    def is_stopping(self) -> bool:
+        """Whether it has begun to stop, and takes no new connection."""
+        try:
+            connect(self).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+
 class Gunicorn(Index):
     """The same under gunicorn, with two processes."""
 
@@ -46,22 +58,17 @@ class Gunicorn(Index):
         listening = re.compile(r"Listening at: (http://\S+)")
         return eventually("listening", lambda: listening.search(self.log.read_text()))[1]
 
+    def is_stopping(self) -> bool:
+        """Whether it has begun to stop."""
+        return "Handling signal: term" in self.log.read_text()
 
-@pytest.fixture(params=[Index, Gunicorn])
+
+@pytest.fixture(params=[Waitress, Gunicorn])
 def index(request, tmp_path):
     """A running index of the test's own, on both servers."""
     index = request.param(tmp_path, f"SHUTDOWN_TIMEOUT = {PATIENCE}")
     yield index
     index.stop()
-
-
-def is_refused(index: Index) -> bool:
-    """Whether no new connection is taken any more."""
-    try:
-        connect(index).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def test_sigterm_lets_requests_come_to_their_end_and_loses_no_download(index, tmp_path):
@@ -81,7 +88,7 @@ def test_sigterm_lets_requests_come_to_their_end_and_loses_no_download(index, tm
         incoming = tmp_path / "packages" / ".incoming"
         eventually("half an upload", lambda: list(incoming.iterdir()))
         index.process.send_signal(signal.SIGTERM)
-        eventually("the stop", lambda: is_refused(index))
+        eventually("the stop", index.is_stopping)
         sending.sendall(whole[-1000:])
         assert answer(sending)[0] == "200 OK"
         with reading.makefile("rb") as stream:
@@ -127,7 +134,7 @@ def calls(pid: int, path: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
-@pytest.mark.parametrize("index", [Index], indirect=True)
+@pytest.mark.parametrize("index", [Waitress], indirect=True)
 def test_what_is_answered_with_200_has_reached_the_disk(index, tmp_path):
     made = archive(Random(1), "made", "1.0", 5000)
     root = tmp_path / "packages"
