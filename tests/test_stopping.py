@@ -139,9 +139,8 @@ def test_what_is_answered_with_200_has_reached_the_disk(index, tmp_path):
     made = archive(Random(1), "made", "1.0", 5000)
     root = tmp_path / "packages"
     folder = root / "made"
-    with calls(index.process.pid, tmp_path / "calls") as told:
-        with Caller(index) as caller:
-            assert caller.upload(made).status == 200
+    with calls(index.process.pid, tmp_path / "calls") as told, Caller(index) as caller:
+        assert caller.upload(made).status == 200
 
     def order(pattern: str, start: int = 0) -> int:
         """The place of the first such call from there on."""
