@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,9 @@ from extrapypi.auth import Authenticator
 from extrapypi.batches import Writer
 from extrapypi.config import Config, load
 from extrapypi.counts import Downloads
-from extrapypi.errors import StorageError
 from extrapypi.gateway import Gateway
 from extrapypi.guards import AuthPlugin
+from extrapypi.mending import Sweeper, sweep
 from extrapypi.pages import KeptPages
 from extrapypi.sending import KnownFiles
 from extrapypi.shortcut import Shortcut
@@ -38,8 +37,6 @@ from extrapypi.views import (
     users,
 )
 from extrapypi.views.failures import bottle_page, is_for_browsers
-
-log = logging.getLogger("extrapypi")
 
 ROUTES = (  # method, path, view, least role (None: everyone)
     ("GET", "/", server.front, None),
@@ -140,6 +137,7 @@ class Site:
         self.writer = Writer()
         self.authenticator = Authenticator(config, self.writer)
         self.downloads = Downloads(self.writer)
+        self.sweeper = Sweeper(self.writer, self.storage)
 
     def close(self) -> None:
         """Writes what is still only in memory, and closes this thread's connection."""
@@ -161,10 +159,10 @@ def create_app(config: Any = None) -> Gateway:
     try:
         with database.connection():
             database.schema_is_current()
+            served = Site(config)
+            sweep(served.storage)
     finally:
         database.close()  # a server may fork now, and processes must not share a connection
-    served = Site(config)
-    sweep(served)
     application = bottle.Bottle()
     application.uninstall(True)  # Bottle's own plugins: JSON and templates
     application.default_error_handler = error_handler(served)
@@ -175,14 +173,6 @@ def create_app(config: Any = None) -> Gateway:
     if config.DASHBOARD:
         add_pages(application, config.STATIC_URL)
     return Gateway(Shortcut(application, served), served, config)
-
-
-def sweep(site: Site) -> None:
-    """Removes what uploads left; where nothing can be removed, files may still be served."""
-    try:
-        site.storage.sweep()
-    except StorageError as error:
-        log.warning("Uploads that broke off stay in the storage: %s", error)
 
 
 def add_pages(application: bottle.Bottle, static_url: str) -> None:

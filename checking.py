@@ -141,10 +141,15 @@ def digest_of(storage: BaseStorage, location: str) -> str | None:
 
 
 def leftovers(storage: BaseStorage, unlisted: dict[str, int]) -> Iterator[Fault]:
-    """What no file on the index has, of locations and sizes that looked like it."""
+    """What no file on the index has, of locations and sizes that looked like it.
+
+    What is noted will be there in a moment, or be swept up after a crash.
+    """
+    noted = {location for _, location in storage.notes()} if unlisted else set()
     listed = {location for (location,) in File.select(File.location).tuples()} if unlisted else ()
+    expected = noted.union(listed)
     for location, size in sorted(unlisted.items()):
-        known = location in listed or location.removesuffix(SIDECAR) in listed
+        known = location in expected or location.removesuffix(SIDECAR) in expected
         if not known and not storage.on_its_way(location) and storage.has(location, size):
             text = f"leftover: {location} is in the storage but not on the index."
             yield Fault("leftover", text, location, size)

@@ -37,7 +37,7 @@ class Incoming:
     ``size`` is in bytes; ``digests`` has md5, sha256 and blake2b_256 in hex once it is finished.
     ``filename`` and ``metadata`` (the core metadata's bytes, or None) are set by the caller,
     ``location`` by the storage that has taken it over, ``sidecar`` by one that makes a file of the
-    metadata.
+    metadata, ``note`` by one that stores before the row is committed.
     """
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
@@ -48,6 +48,7 @@ class Incoming:
         self.metadata: bytes | None = None
         self.location = ""
         self.sidecar: Incoming | None = None
+        self.note: Path | None = None
         self._unhashed: list[bytes] = []
         self._waiting = 0  # bytes in them
         self._hashing: deque[list[Future]] = deque()  # for each chunk
@@ -127,6 +128,12 @@ class Incoming:
             self.path.unlink()
         if self.sidecar is not None:
             self.sidecar.discard()
+        if self.note is not None:
+            self.note.unlink(missing_ok=True)
+
+    def leave_note(self) -> None:
+        """Lets the note stay, for what was stored may not be on the index."""
+        self.note = None
 
 
 @contextmanager
@@ -140,6 +147,14 @@ def storage_errors() -> Iterator[None]:
         if error.errno in FULL:
             raise NoRoom(f"There is no room left in the storage ({error.strerror}).") from error
         raise StorageError(f"The storage fails: {error.strerror or error}.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder, and those above it; their names have reached the disk then."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
 
 
 def sync(directory: Path) -> None:

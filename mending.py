@@ -1,4 +1,6 @@
-"""Mending what :mod:`extrapypi.checking` finds, which may be done while the index is served.
+"""Mending what :mod:`extrapypi.checking` finds, and sweeping up what crashes have left.
+
+Both may be done while the index is served.
 
 A fault is looked up once more under the writers' lock before something is done; numbers are just
 counted again. Nothing is deleted that could be the only copy of something: it is set aside in the
@@ -8,27 +10,95 @@ storage. Each repair has a line in the journal.
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
+import peewee
+
 from extrapypi import distributions, models, packages
 from extrapypi.auth import Actor
+from extrapypi.batches import Batch, Writer
 from extrapypi.checking import Fault, Listed, digest_of
-from extrapypi.database import retried
-from extrapypi.errors import InvalidUpload, NotFound, NotStored
-from extrapypi.incoming import Incoming
+from extrapypi.database import connection, retried
+from extrapypi.errors import InvalidUpload, NotFound, NotStored, StorageError, Unavailable
+from extrapypi.incoming import Incoming, storage_errors
 from extrapypi.models import File, Journal, Package, UsedFilename, writing
-from extrapypi.storage import SIDECAR, BaseStorage, received
+from extrapypi.storage import SIDECAR, STALE, BaseStorage, received
+
+log = logging.getLogger("extrapypi")
+
+DAY = 24 * 3600  # seconds between two sweeps
+
+
+class Sweeper(Batch):
+    """Sweeps the storage once a day, in the thread of the batches."""
+
+    def __init__(self, writer: Writer, storage: BaseStorage) -> None:
+        super().__init__(writer)
+        self.storage = storage
+        self.due = time.monotonic() + DAY
+
+    def flush(self) -> None:
+        if time.monotonic() < self.due:
+            return
+        self.due = time.monotonic() + DAY
+        try:
+            with connection():
+                sweep(self.storage)
+        except (peewee.PeeweeException, Unavailable) as error:
+            log.warning("The storage was not swept: %s", error)
+
+
+def sweep(storage: BaseStorage) -> None:
+    """Removes what uploads and deletions left that never came to an end.
+
+    Temporary files go when they are old; what was stored and is not on the index, when a note
+    tells of it.
+    """
+    try:
+        storage.sweep()
+        sweep_noted(storage)
+    except StorageError as error:  # files may be served all the same
+        log.warning("What was broken off stays in the storage for now: %s", error)
+
+
+def sweep_noted(storage: BaseStorage) -> None:
+    """Removes what the notes tell of, unless it is on the index, or may be in a moment.
+
+    Not while the index lists no files at all: then rather the database is the wrong one.
+    """
+    notes = list(storage.notes())
+    if not notes or not File.select().exists():
+        return
+    for note, location in notes:
+        with suppress(NotStored), storage_errors():  # it came to its end meanwhile
+            is_old = note.lstat().st_mtime < time.time() - STALE
+            if is_old or not storage.on_its_way(location):
+                remove_unlisted(storage, location)
+                note.unlink()
+
+
+@retried
+def remove_unlisted(storage: BaseStorage, location: str) -> None:
+    """Removes what lies at the location, if no file on the index has it."""
+    with writing():
+        is_listed = File.select().where(File.location == location).exists()
+        if not is_listed and storage.REUSES:
+            storage.delete_file(location)  # before an upload of the same name can come to it
+    if not is_listed and not storage.REUSES:
+        storage.delete_file(location)
 
 
 def repair(storage: BaseStorage, actor: Actor, faults: list[Fault]) -> Iterator[tuple[Fault, str]]:
     """Mends the faults; each with what was done, "" where nothing could be done.
 
     A file gets its bytes back when the storage has them under another name, and its core metadata
-    from its bytes; a leftover is set aside. Rows of files stay as they are. Temporary files of
-    uploads that never came to an end are removed.
+    from its bytes; a leftover is set aside. Rows of files stay as they are. The storage is swept
+    first.
     """
-    storage.sweep()
+    sweep(storage)
     spare = {fault.subject: fault.size for fault in faults if fault.kind == "leftover"}
     for fault in sorted(faults, key=lambda fault: fault.kind == "leftover"):
         done = ""

@@ -5,6 +5,7 @@ Each change is one short transaction with its line in the journal. Rights are ch
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from extrapypi.auth import UNPRINTABLE, Actor
@@ -75,16 +76,24 @@ def delete(
     :raises NotFound: for what does not exist.
     :raises Forbidden: for a project unless admin; else unless developer and listed.
     """
-    package, files = delete_rows(actor, project, version, filename, reason)
+    package, files = delete_rows(storage, actor, project, version, filename, reason)
     remove_stored(storage, package, files)
     return [file.filename for file in files]
 
 
 @retried
 def delete_rows(
-    actor: Actor, project: str, version: str | None, filename: str | None, reason: str
-) -> tuple[Package, list[File]]:
-    """Takes a project, a release or a file off the index; the project, and the files that went."""
+    storage: BaseStorage,
+    actor: Actor,
+    project: str,
+    version: str | None,
+    filename: str | None,
+    reason: str,
+) -> tuple[Package, dict[File, Path | None]]:
+    """Takes a project, a release or a file off the index.
+
+    The project, and the files that went, each with the storage's note of it.
+    """
     with writing() as serial:
         package = Package.named(project)
         if version is None:
@@ -100,7 +109,7 @@ def delete_rows(
         Journal.add(
             serial, actor, action, package=package.name, detail=checked_reason(reason), **what
         )
-    return package, files
+        return package, {file: storage.note(file.location) for file in files}
 
 
 def remove_rows(package: Package, releases: list[Release], files: list[File], serial: int) -> None:
@@ -116,13 +125,20 @@ def remove_rows(package: Package, releases: list[Release], files: list[File], se
         package.remove()
 
 
-def remove_stored(storage: BaseStorage, package: Package, files: list[File]) -> None:
+def remove_stored(storage: BaseStorage, package: Package, files: dict[File, Path | None]) -> None:
     """Removes the bytes of deleted files, unless they have come back in the meantime."""
-    for file in files:
+    for file, note in files.items():
         if storage.REUSES:
             remove_unlisted(storage, package, file)
         else:
             storage.delete_file(file.location)
+        remove_note(note)
+
+
+def remove_note(note: Path | None) -> None:
+    """Removes what the storage has noted, now that it is done."""
+    if note is not None:
+        note.unlink(missing_ok=True)
 
 
 @retried

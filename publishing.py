@@ -29,7 +29,7 @@ from extrapypi.models import (
     UsedFilename,
     writing,
 )
-from extrapypi.packages import LONGEST_REASON, one_line
+from extrapypi.packages import LONGEST_REASON, one_line, remove_note
 from extrapypi.storage import BaseStorage
 
 LIST_SQL = "INSERT INTO maintainers (package_id, user_id) VALUES (?, ?)"
@@ -66,7 +66,12 @@ def add_file(
     about = {"upload_time": upload_time or utcnow()}
     if yanked is not None:
         about |= {"yanked": True, "yanked_reason": one_line(yanked)[:LONGEST_REASON]}
-    return add_rows(storage, actor, distribution, incoming, about)
+    try:
+        return add_rows(storage, actor, distribution, incoming, about)
+    except BaseException:
+        if incoming.location:  # whether the row is there is not known
+            incoming.leave_note()
+        raise
 
 
 @retried
@@ -128,9 +133,11 @@ def is_mended(storage: BaseStorage, distribution: Distribution, incoming: Incomi
     lost, package = file.location, file.release.package
     give_back()
     storage.prepare(package, incoming)
+    note = storage.note(lost)
     is_there = put_in_place(storage, package, file, incoming)
     if is_there and file.location != lost:
         storage.delete_file(lost)
+    remove_note(note)
     return is_there
 
 

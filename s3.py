@@ -64,10 +64,10 @@ class S3Incoming(Incoming):
             self.stream.flush()
 
     def discard(self) -> None:
-        super().discard()
         if self.sent and not self.location:
-            self.storage.take_back(self.sent)
+            self.storage.take_back(self)
             self.sent = ""
+        super().discard()
 
 
 class S3Storage(BaseStorage):
@@ -161,16 +161,18 @@ class S3Storage(BaseStorage):
             return
         place = (package.normalized_name, incoming.digests["sha256"], secrets.token_hex(16))
         incoming.sent = "/".join((*place, incoming.filename))
+        incoming.note = self.note(incoming.sent)
         self.store.send(incoming.path, incoming.sent)
         if incoming.metadata is not None:
             self.store.put(incoming.metadata, incoming.sent + SIDECAR)
 
-    def take_back(self, location: str) -> None:
-        """Deletes what was sent for nothing; where it stays, `check` tells of it."""
+    def take_back(self, incoming: S3Incoming) -> None:
+        """Deletes what was sent for nothing; where it stays, a note does, too."""
         try:
-            self.store.delete(location, location + SIDECAR, hasty=True)
+            self.store.delete(incoming.sent, incoming.sent + SIDECAR, hasty=True)
         except StorageError as error:
-            log.warning("%s is left in the object store: %s", location, error)
+            incoming.leave_note()
+            log.warning("%s is left in the object store: %s", incoming.sent, error)
 
     def create_release(self, package: Package, incoming: S3Incoming) -> str:
         incoming.location = incoming.sent
@@ -213,7 +215,11 @@ class S3Storage(BaseStorage):
 
     def on_its_way(self, location: str) -> bool:
         about = self.store.about(location)
-        return about is not None and about[1] > stale()
+        return about is None or about[1] > stale()
+
+    @property
+    def noted_as(self) -> str:
+        return f"{self.endpoint_url or 's3:/'}/{self.bucket}/{self.store.prefix}"
 
     def set_aside(self, location: str) -> str:
         target = f"{ASIDE}{utcnow():%Y-%m-%d}/{secrets.token_hex(8)}/{location}"

@@ -22,7 +22,7 @@ from packaging.metadata import RawMetadata, parse_email
 
 from extrapypi.database import utcnow
 from extrapypi.errors import ConfigError, StorageError
-from extrapypi.incoming import CHUNK, Incoming, sha256_of, storage_errors, sync
+from extrapypi.incoming import CHUNK, Incoming, make_folder, sha256_of, storage_errors, sync
 from extrapypi.models import Package
 
 GROUP = "extrapypi.storage"
@@ -118,7 +118,7 @@ class BaseStorage:
         raise NotImplementedError
 
     def on_its_way(self, location: str) -> bool:
-        """Whether an upload may have stored this whose row is not there yet.
+        """Whether an upload may have stored this, or be about to, whose row is not there yet.
 
         Only a driver that stores before :meth:`create_release` can say so.
         """
@@ -131,8 +131,39 @@ class BaseStorage:
         """
         raise NotImplementedError
 
+    def note(self, location: str) -> Path | None:
+        """Notes on this machine's disk that something may lie there which is not on the index.
+
+        A driver does so before it stores, and :mod:`~extrapypi.packages` before it deletes. Who is
+        done removes the note; one that stays was left by a crash. None without a disk for it: then
+        only `check` finds what is left.
+        """
+        with suppress(OSError):
+            if self.spool is not None:
+                path = self.spool / secrets.token_hex(16)
+                path.symlink_to(self.noted_as + location)  # at once, unlike a file and its text
+                return path
+        return None
+
+    def notes(self) -> Iterator[tuple[Path, str]]:
+        """The notes that are there, each with its location."""
+        if self.spool is None:
+            return
+        with storage_errors():
+            paths = [path for path in self.spool.iterdir() if path.is_symlink()]
+        for path in paths:
+            with suppress(FileNotFoundError):  # it is done
+                text = os.readlink(path)
+                if text.startswith(self.noted_as):
+                    yield path, text.removeprefix(self.noted_as)
+
+    @property
+    def noted_as(self) -> str:
+        """Begins the text of the notes, where other storages may have the same spool."""
+        return ""
+
     def sweep(self) -> None:
-        """Removes what uploads left that never came to an end; may do nothing."""
+        """Removes what uploads left that never came to an end, but for notes; may do nothing."""
 
     def ping(self) -> None:
         """Raises StorageError while files cannot be read and written."""
@@ -159,7 +190,7 @@ class LocalStorage(BaseStorage):
         self.root = Path(packages_root)
         self.incoming = self.root / ".incoming"
         with storage_errors():
-            self.incoming.mkdir(parents=True, exist_ok=True)
+            make_folder(self.incoming)
 
     def receive(self) -> Incoming:
         path = self.incoming / secrets.token_hex(16)
@@ -174,20 +205,20 @@ class LocalStorage(BaseStorage):
             sidecar.finish()
 
     def create_package(self, package: Package) -> None:
-        directory = self.root / package.normalized_name
         with storage_errors():
-            if not directory.is_dir():
-                directory.mkdir(exist_ok=True)
-                sync(self.root)
+            make_folder(self.root / package.normalized_name)
 
     def create_release(self, package: Package, incoming: Incoming) -> str:
         if incoming.location:
+            if not self.has(incoming.location, incoming.size):  # between two attempts
+                raise StorageError(f"{incoming.filename} was swept away; send it again.")
             return incoming.location
         location = f"{package.normalized_name}/{incoming.filename}"
         target = self.root / location
         with storage_errors():
             if target.is_file() and not has_bytes(target, incoming):
                 self.set_aside(location)
+            incoming.note = self.note(location)
             # Both lie in the same file system, complete and synced: a rename shows the whole file
             # or none of it, whenever the power goes.
             if incoming.sidecar is not None:
@@ -257,7 +288,7 @@ class LocalStorage(BaseStorage):
         with storage_errors():
             while target.exists():
                 target, number = folder / f"{location}.{number}", number + 1
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             (self.root / location).rename(target)
             sync(target.parent)
         return target.relative_to(self.root).as_posix()
@@ -266,7 +297,7 @@ class LocalStorage(BaseStorage):
         with storage_errors():
             for path in self.incoming.iterdir():
                 with suppress(FileNotFoundError):
-                    if path.stat().st_mtime < time.time() - STALE:
+                    if path.lstat().st_mtime < time.time() - STALE and not path.is_symlink():
                         path.unlink()
 
     def ping(self) -> None:

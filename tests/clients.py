@@ -221,6 +221,8 @@ class Request(NamedTuple):
 class Index:
     """extrapypi as a process of its own, with accounts, below a folder."""
 
+    PROGRAM = ("extrapypi", "run", "--port", "0")  # behind python -m
+
     def __init__(self, folder: Path, settings: str = "") -> None:
         self.folder = folder
         self.empty = folder / "empty"
@@ -228,9 +230,7 @@ class Index:
         self.log = folder / "stderr"
         self.environment = {**isolated(folder), "PYTHONPATH": str(CHECKOUT)}
         self._set_up(settings)
-        self.process = self._start()
-        self.url = self._announced().rstrip("/")
-        self.simple, self.legacy = f"{self.url}/simple/", f"{self.url}/legacy/"
+        self.start()
 
     def _set_up(self, settings: str) -> None:
         config = self.folder / "config.py"
@@ -243,15 +243,22 @@ class Index:
             self.command("create-user", role, PASSWORDS[role], mail, "--role", role)
         self.token = self.command("token", "create", DEVELOPER, "--scope", "upload").strip()
 
+    def start(self) -> None:
+        """Starts the server, which listens at a port of its own."""
+        self.process = self._start()
+        self.url = self._announced().rstrip("/")
+        self.simple, self.legacy = f"{self.url}/simple/", f"{self.url}/legacy/"
+
     def _start(self) -> subprocess.Popen:
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "extrapypi", "run", "--port", "0"],
+                [sys.executable, "-m", *self.PROGRAM],
                 cwd=self.empty,
                 env=self.environment,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                start_new_session=True,
             )
 
     def _announced(self) -> str:
@@ -272,6 +279,12 @@ class Index:
             self.process.wait()
             self.process.stdout.close()
 
+    def kill(self) -> None:
+        """Ends the server, and the processes that it has started, as they are."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+
     def command(self, *arguments: object) -> str:
         """What a command of extrapypi prints to stdout."""
         done = subprocess.run(
@@ -281,7 +294,7 @@ class Index:
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def simple_for(self, username: str = INSTALLER) -> str:

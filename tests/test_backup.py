@@ -660,6 +660,7 @@ def process(tmp_path):
 def test_after_kill_9_in_the_middle_the_next_run_ends_well(app, as_role, process, tmp_path):
     for name in ("a", "b", "c", "d", "e"):
         upload(as_role("developer"), *wheel_bytes(name=name))
+    app.site.writer.stop()
     before = content(app.site.storage)
     folder = tmp_path / "backup"
     assert process("index", "backup", folder).returncode == -signal.SIGKILL

@@ -11,7 +11,7 @@ import pytest
 from archives_made import sdist_bytes, wheel_bytes
 from conftest import COMMAND_LINE, USERS, as_user, at_once, counts, stored, upload
 
-from extrapypi import checking, mending, packages
+from extrapypi import checking, database, mending, packages
 from extrapypi.commandline import main
 from extrapypi.models import File, Journal, Package, Release, Serial, UsedFilename
 from extrapypi.storage import LocalStorage
@@ -261,6 +261,58 @@ def test_temporary_files_go_when_they_are_old(app, root):
             os.utime(root / ".incoming" / name, (time, time))
     assert repaired(app) == []
     assert [path.name for path in (root / ".incoming").iterdir()] == ["new"]
+
+
+def left_by_a_crash(root: Path) -> Path:
+    """The path of a file that lies there with a note of it, and is not on the index."""
+    path = root / "demo-pkg" / "left.whl"
+    path.write_bytes(b"left")
+    LocalStorage(str(root)).note("demo-pkg/left.whl")
+    return path
+
+
+@on_sqlite
+def test_what_a_note_tells_of_is_no_fault_and_goes_within_a_day(app, root):
+    path = left_by_a_crash(root)
+    LocalStorage(str(root)).note(PLACE)  # by a crash just after the commit
+    assert is_sound(app)
+    app.site.writer.flush()
+    assert path.exists()
+    app.site.sweeper.due = 0  # as it is after a day
+    app.site.writer.flush()
+    assert not path.exists()
+    assert list((root / ".incoming").iterdir()) == []
+    assert is_sound(app)
+
+
+@on_sqlite
+def test_nothing_is_swept_up_while_the_index_lists_no_files(app, root):
+    path = left_by_a_crash(root)
+    Package.named("demo-pkg").remove()  # as if the database were another one
+    mending.sweep(app.site.storage)
+    assert path.exists()
+    assert len(list((root / ".incoming").iterdir())) == 1
+
+
+@on_sqlite
+def test_an_upload_whose_transaction_fails_behind_the_storage_leaves_nothing_for_long(
+    app, as_role, root
+):
+    before = stored(app)
+    refusal = "BEFORE INSERT ON journal BEGIN SELECT raise(ABORT, 'not now'); END"
+    database.database.execute_sql(f"CREATE TRIGGER refusal {refusal}")
+    upload(as_role("developer"), *wheel_bytes(version="2.0"), status=500)
+    assert is_sound(app)
+    mending.sweep(app.site.storage)
+    assert stored(app) == before
+    assert list(app.site.storage.notes()) == []
+
+
+@on_sqlite
+def test_files_can_be_deleted_where_nothing_can_be_noted(app, root):
+    (root / ".incoming").rmdir()  # as on a disk that is full, or knows no links
+    packages.delete(app.site.storage, COMMAND_LINE, "demo-pkg")
+    assert stored(app) == []
 
 
 def test_repairs_while_files_come_and_go_take_nothing_that_is_on_the_index(app, root):

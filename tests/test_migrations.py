@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 
 import peewee
 import pytest
+from clients import CHECKOUT, isolated
 from conftest import USERS, drop_tables
 from playhouse.migrations import Runner
 from playhouse.schema_diff import diff_models
@@ -250,6 +254,43 @@ def test_an_upgrade_that_broke_off_in_the_middle_is_completed(empty, monkeypatch
     monkeypatch.undo()
     assert database.upgrade_schema()[-1] == NAMES[-1]
     assert differences() == []
+
+
+MORTAL = """
+import os, signal, sys
+import peewee
+from extrapypi.commandline import main
+
+left, real = int(sys.argv[1]), peewee.Database.execute_sql
+
+def execute_sql(self, sql, *parameters, **options):
+    global left
+    left -= sql.startswith(("CREATE", "ALTER", "UPDATE"))
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, sql, *parameters, **options)
+
+peewee.Database.execute_sql = execute_sql
+sys.exit(main(["db", "upgrade"]))
+"""
+
+
+@pytest.mark.parametrize("statements", [5, 16])
+def test_an_upgrade_that_was_killed_is_completed_and_loses_nothing(
+    empty, database_url, tmp_path, statements
+):
+    make_schema(NAMES[0])
+    database.close()
+    variables = {"EXTRAPYPI_BASE_DIR": str(tmp_path), "EXTRAPYPI_DATABASE_URL": database_url}
+    environment = {**isolated(tmp_path), "PYTHONPATH": str(CHECKOUT), **variables}
+    command = [sys.executable, "-c", MORTAL]
+    done = subprocess.run([*command, str(statements)], env=environment, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = subprocess.run([*command, "1000"], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert differences() == []
+    assert totals() == (1, 1, 1, 2**40)
+    assert models.Package.get().latest_version == "1.0"
 
 
 def test_the_columns_that_an_upgrade_fills_are_as_the_program_keeps_them(empty):

@@ -28,7 +28,7 @@ from s3_server import (
     free_ports,
 )
 
-from extrapypi import packages, s3
+from extrapypi import mending, packages, s3
 from extrapypi.commandline import main
 from extrapypi.contract import StorageContract, content, received
 from extrapypi.errors import ConfigError, NoRoom, NotStored, StorageError
@@ -427,8 +427,8 @@ def test_a_deleted_project_is_gone_from_the_bucket(client, app, server, bucket):
 
 def test_check_tells_of_leftovers_once_they_are_old(client, app, package, monkeypatch):
     left = stored_file(app.site.storage, package, b"left by a crash").location
-    assert not app.site.storage.on_its_way("no/such/thing")
-    assert app.site.storage.on_its_way(left)
+    for location in (left, "what/is/not/there/yet"):
+        assert app.site.storage.on_its_way(location)
     monkeypatch.setattr(s3, "STALE", 0)
     assert not app.site.storage.on_its_way(left)
 
@@ -542,10 +542,11 @@ def test_a_store_that_says_nothing_is_not_waited_for_for_long(distant, line):
 
 
 @pytest.mark.parametrize("size", [MIB, 20 * MIB])  # whole, and in parts
-def test_a_store_that_goes_away_in_mid_upload_leaves_nothing(
-    settings, line, server, bucket, log, request, monkeypatch, size
+def test_a_store_that_goes_away_in_mid_upload_leaves_nothing_for_long(
+    settings, line, server, bucket, log, request, monkeypatch, size, tmp_path
 ):
-    settings["STORAGE_PARAMS"] |= {"endpoint_url": line.url, "timeout": 5}
+    own = {"endpoint_url": line.url, "timeout": 5, "spool_folder": str(tmp_path / "spool")}
+    settings["STORAGE_PARAMS"] |= own
     developer = request.getfixturevalue("as_role")("developer")
     storage = request.getfixturevalue("app").site.storage
     filename, body = wheel_bytes(files={"demo_pkg.bin": os.urandom(size)})
@@ -553,14 +554,18 @@ def test_a_store_that_goes_away_in_mid_upload_leaves_nothing(
     answer = upload(developer, filename, body, status=503)
     assert "does not answer" in answer.status
     assert set(counts().values()) == {0}
-    assert list(storage.spool.iterdir()) == []
+    ((note, location),) = storage.notes()  # of what could not be taken back, either
+    assert location.endswith(filename)
+    assert list(storage.spool.iterdir()) == [note]
     assert "Traceback" not in log.read_text()
     line.mend()
-    monkeypatch.setattr(s3, "STALE", 0)
-    storage.sweep()
-    assert server.keys(bucket) == []
     upload(developer, filename, body)
     assert developer.get(f"/packages/demo-pkg/{filename}").body == body
+    for module in (s3, mending):
+        monkeypatch.setattr(module, "STALE", 0)
+    mending.sweep(storage)
+    assert list(storage.spool.iterdir()) == []
+    assert len(server.keys(bucket)) == 2
 
 
 def test_sweeping_takes_what_is_old_and_ours(server, bucket, storage, package, monkeypatch):
@@ -581,6 +586,18 @@ def test_sweeping_takes_what_is_old_and_ours(server, bucket, storage, package, m
     assert server.keys(bucket) == [theirs]
     old.discard()
     fresh.discard()
+
+
+def test_what_is_on_its_way_and_what_others_noted_is_not_swept_up(client, app, server, package):
+    storage, incoming = app.site.storage, stored_file(app.site.storage, package, b"on its way")
+    notes = [storage.note(location) for location in (incoming.location, "not/there/yet/at-all")]
+    mending.sweep(storage)
+    assert storage.has(incoming.location, incoming.size)
+    assert {path for path, _ in storage.notes()} == set(notes)
+    spool = {"spool_folder": str(storage.spool.parent)}
+    assert list(S3Storage(**server.params(server.new_bucket(), **spool)).notes()) == []
+    for note in notes:
+        note.unlink()
 
 
 # A server as a process of its own, with real clients

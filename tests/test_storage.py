@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from extrapypi.contract import StorageContract
+from extrapypi.contract import StorageContract, received
 from extrapypi.errors import ConfigError, NoRoom, StorageError
 from extrapypi.incoming import AHEAD, CHUNK, Incoming, hashers
 from extrapypi.storage import BaseStorage, LocalStorage, get_store
@@ -30,6 +30,15 @@ class TestLocalStorage(StorageContract):
         assert [path.name for path in storage.incoming.iterdir()] == [fresh.path.name]
         fresh.discard()
         old.discard()
+
+    def test_what_was_swept_away_between_two_attempts_is_an_error(self, storage, package):
+        incoming = received(storage)
+        storage.prepare(package, incoming)
+        storage.create_package(package)
+        storage.delete_file(storage.create_release(package, incoming))
+        with pytest.raises(StorageError, match="send it again"):
+            storage.create_release(package, incoming)
+        incoming.discard()
 
     def test_a_missing_folder_is_a_failing_ping(self, storage):
         storage.incoming.rmdir()
