@@ -252,7 +252,7 @@ def test_a_server_starts_on_a_storage_that_can_only_be_read(index, disks):
             process.terminate()
             assert process.wait(STOP_TIME) == 0
             process.stdout.close()
-        assert "stay in the storage: The storage fails: Read-only" in index.log.read_text()
+        assert "stays in the storage for now: The storage fails: Read-only" in index.log.read_text()
     stale.unlink()
 
 
