@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import resource
 import shutil
@@ -10,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import termios
 from contextlib import ExitStack, closing
 from random import Random
 from urllib.parse import urlsplit
@@ -246,6 +248,12 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_goes_on_later(index, dis
     until(lambda: bool(ask(index, request("/later")) and "GET /later" in index.log.read_text()))
 
 
+def unread(connection: socket.socket) -> int:
+    """How many bytes have come that nobody has read."""
+    number = fcntl.ioctl(connection, termios.FIONREAD, bytes(4))
+    return int.from_bytes(number, sys.byteorder)
+
+
 def test_a_full_disk_before_an_object_store_takes_nothing_and_files_go_out(tmp_path, object_store):
     with closing(Disk(tmp_path / "spool")) as disk:
         params = {"spool_folder": str(disk.folder)}
@@ -257,6 +265,7 @@ def test_a_full_disk_before_an_object_store_takes_nothing_and_files_go_out(tmp_p
             uploads = [WAYS[way](index, fault) for way in ("small", "early", "spooled")]
             with getattr(disk, fault)(), connect(index) as reading:
                 reading.sendall(page)
+                until(lambda reading=reading: unread(reading) > 100_000)
                 for upload in uploads:  # meanwhile the file waits for its reader
                     assert ask(index, upload)[0].startswith(status)
                 assert answer(reading)[2] == whole
