@@ -157,6 +157,16 @@ def make_folder(folder: Path) -> None:
         sync(folder.parent)
 
 
+@contextmanager
+def arrival_errors() -> Iterator[None]:
+    """As :func:`storage_errors`, for what comes in: nothing of it is listed yet."""
+    try:
+        with storage_errors():
+            yield
+    except NotStored as error:
+        raise StorageError("The folder for what comes in is not there.") from error
+
+
 def sync(directory: Path) -> None:
     """Makes sure that the names in the directory have reached the disk."""
     handle = os.open(directory, os.O_RDONLY)
@@ -176,5 +186,5 @@ def sha256_of(stream: BinaryIO) -> str:
 
 def room(folder: Path) -> int:
     """Bytes that are free in the file system of the folder."""
-    with storage_errors():
+    with arrival_errors():
         return shutil.disk_usage(folder).free

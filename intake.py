@@ -25,7 +25,7 @@ from extrapypi.errors import (
     TooLarge,
 )
 from extrapypi.forms import MOST_FILES, OVERHEAD, FormReader
-from extrapypi.incoming import room, storage_errors
+from extrapypi.incoming import arrival_errors, room
 from extrapypi.pages import Answer
 from extrapypi.sessions import COOKIE
 
@@ -71,7 +71,7 @@ class Spool(OverflowableBuffer):
         """Takes the next bytes."""
         try:
             if self.fault is None:
-                with storage_errors():
+                with arrival_errors():
                     super().append(data)
         except StorageError as error:
             self.fault = error

@@ -5,12 +5,13 @@ Each change is one short transaction with its line in the journal. Rights are ch
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from extrapypi.auth import UNPRINTABLE, Actor
 from extrapypi.database import retried
-from extrapypi.errors import Forbidden, InvalidInput, NotFound
+from extrapypi.errors import Forbidden, InvalidInput, NotFound, StorageError
 from extrapypi.models import (
     STATUSES,
     File,
@@ -24,6 +25,8 @@ from extrapypi.models import (
 )
 from extrapypi.paging import Paged, paged
 from extrapypi.storage import BaseStorage
+
+log = logging.getLogger("extrapypi")
 
 LONGEST_REASON = 500  # characters
 
@@ -126,13 +129,19 @@ def remove_rows(package: Package, releases: list[Release], files: list[File], se
 
 
 def remove_stored(storage: BaseStorage, package: Package, files: dict[File, Path | None]) -> None:
-    """Removes the bytes of deleted files, unless they have come back in the meantime."""
+    """Removes the bytes of deleted files, unless they have come back in the meantime.
+
+    They are off the index; what cannot be removed now is swept up later, because of its note.
+    """
     for file, note in files.items():
-        if storage.REUSES:
-            remove_unlisted(storage, package, file)
-        else:
-            storage.delete_file(file.location)
-        remove_note(note)
+        try:
+            if storage.REUSES:
+                remove_unlisted(storage, package, file)
+            else:
+                storage.delete_file(file.location)
+            remove_note(note)
+        except StorageError as error:
+            log.error("%s was deleted, but is left in the storage: %s", file.filename, error)
 
 
 def remove_note(note: Path | None) -> None:

@@ -24,7 +24,7 @@ from packaging.metadata import RawMetadata, parse_email
 from extrapypi.config import without_password
 from extrapypi.database import utcnow
 from extrapypi.errors import ConfigError, StorageError
-from extrapypi.incoming import Incoming, storage_errors
+from extrapypi.incoming import Incoming, arrival_errors, storage_errors
 from extrapypi.models import Package
 from extrapypi.objectstore import Away, Download, ObjectStore
 from extrapypi.storage import SIDECAR, STALE, BaseStorage
@@ -152,7 +152,7 @@ class S3Storage(BaseStorage):
         return Path(self.spool_folder or tempfile.gettempdir()) / INCOMING
 
     def receive(self) -> Incoming:
-        with storage_errors():
+        with arrival_errors():
             handle, path = tempfile.mkstemp(dir=self.spool)
             return S3Incoming(self, Path(path), os.fdopen(handle, "w+b"))
 

@@ -22,7 +22,15 @@ from packaging.metadata import RawMetadata, parse_email
 
 from extrapypi.database import utcnow
 from extrapypi.errors import ConfigError, StorageError
-from extrapypi.incoming import CHUNK, Incoming, make_folder, sha256_of, storage_errors, sync
+from extrapypi.incoming import (
+    CHUNK,
+    Incoming,
+    arrival_errors,
+    make_folder,
+    sha256_of,
+    storage_errors,
+    sync,
+)
 from extrapypi.models import Package
 
 GROUP = "extrapypi.storage"
@@ -194,7 +202,7 @@ class LocalStorage(BaseStorage):
 
     def receive(self) -> Incoming:
         path = self.incoming / secrets.token_hex(16)
-        with storage_errors():
+        with arrival_errors():
             return Incoming(path, path.open("x+b"))
 
     def prepare(self, package: Package, incoming: Incoming) -> None:

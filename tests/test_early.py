@@ -6,6 +6,7 @@ import base64
 import itertools
 import resource
 from contextlib import ExitStack
+from random import Random
 
 import pytest
 from archives_made import wheel_bytes
@@ -70,14 +71,16 @@ def in_between(index: Index) -> list[int]:
     return [path.stat().st_size for path in folder.iterdir()]
 
 
-WHEEL = wheel_bytes("faulty")
+LARGE = Random(1).randbytes(600_000)  # a smaller form is not read early
+WHEEL = wheel_bytes("faulty", files={"data.bin": LARGE})
 SECOND = ('name="content"; filename="second.whl"', b"x")
 FAULTY = {
     "nothing": b"",
-    "no form": b"x" * 3000,
+    "no form": LARGE,
     "no end": form(*WHEEL),
     "half a part": form(*WHEEL)[:-150],
-    "no file": b'--b\r\nContent-Disposition: form-data; name=":action"\r\n\r\nx\r\n--b--\r\n',
+    "no file": b"--b\r\nContent-Disposition: form-data; name=summary\r\n\r\n%s\r\n--b--\r\n"
+    % (b"x" * 600_000),
     "two files": form(*WHEEL, SECOND) + b"--b--\r\n",
     "a wrong digest": form(*WHEEL, sha256_digest="0" * 64) + b"--b--\r\n",
     "another action": form(*WHEEL, **{":action": "submit"}) + b"--b--\r\n",
@@ -85,7 +88,7 @@ FAULTY = {
     "a long field": form(*WHEEL, ('name="summary"', b"x" * 4_200_000)) + b"--b--\r\n",
     "too many parts": form(*WHEEL, *[('name="x"', b"")] * 1024) + b"--b--\r\n",
     "a large file": form("large-1.0-py3-none-any.whl", b"x" * 4_200_000) + b"--b--\r\n",
-    "no wheel": form("faulty-1.0-py3-none-any.whl", b"x" * 500_000) + b"--b--\r\n",
+    "no wheel": form("faulty-1.0-py3-none-any.whl", b"x" * 600_000) + b"--b--\r\n",
 }
 
 
@@ -100,14 +103,14 @@ def test_a_fault_gets_the_same_answer(index, fault):
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", ""])
 def test_what_is_no_form_gets_the_same_answer(index, kind):
-    early, late = (ask(index, post(b"x" * 3000, each, kind)) for each in (MET, unmet()))
+    early, late = (ask(index, post(LARGE, each, kind)) for each in (MET, unmet()))
     assert early[0] == late[0]
     assert early[0].startswith("400 ")
 
 
 def test_a_good_form_is_taken_either_way(index):
     for number, authorization in enumerate((MET, unmet())):
-        filename, body = wheel_bytes(f"good-{number}", files={"data.bin": bytes(3_000_000)})
+        filename, body = wheel_bytes(f"good-{number}", files={"data.bin": LARGE})
         sent = post(
             form(filename, body) + b"--b--\r\nwhat follows is of no interest", authorization
         )
@@ -117,15 +120,19 @@ def test_a_good_form_is_taken_either_way(index):
 
 
 def test_a_form_may_come_byte_by_byte(index):
-    sent = post(form(*wheel_bytes("slow")) + b"--b--\r\n", MET)
+    sent = post(form(*wheel_bytes("slow", files={"data.bin": LARGE})) + b"--b--\r\n", MET)
     with connect(index) as connection:
-        for number in range(len(sent)):
+        for number in range(2000):
+            connection.sendall(sent[number : number + 1])
+        connection.sendall(sent[2000:-1000])
+        for number in range(len(sent) - 1000, len(sent)):
             connection.sendall(sent[number : number + 1])
         assert answer(connection)[0] == "200 OK"
 
 
 def test_who_may_not_upload_hears_that_and_not_what_is_wrong_with_the_form(index):
-    for body in (form(*wheel_bytes("own")) + b"--b--\r\n", FAULTY["no form"]):
+    own = wheel_bytes("own", files={"data.bin": LARGE})
+    for body in (form(*own) + b"--b--\r\n", FAULTY["no form"]):
         assert ask(index, post(body, installer()))[0].startswith("403 ")
     assert in_between(index) == []
 
@@ -173,5 +180,5 @@ def test_only_so_many_forms_are_read_at_once(index):
         assert len(in_between(index)) == MOST_EARLY
     ask(index, request("/ping"))
     assert in_between(index) == []
-    good = form(*wheel_bytes("after-many", files={"data.bin": bytes(700_000)})) + b"--b--\r\n"
+    good = form(*wheel_bytes("after-many", files={"data.bin": LARGE})) + b"--b--\r\n"
     assert ask(index, post(good, MET))[0] == "200 OK"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import resource
 import shutil
@@ -10,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import termios
 from contextlib import ExitStack, closing
 from random import Random
 from urllib.parse import urlsplit
@@ -138,18 +140,44 @@ def test_a_storage_that_takes_nothing_says_so_and_takes_the_same_later(index, di
     assert ask(index, request(wheel_url(name), Authorization=MET))[0] == "200 OK"
 
 
+def test_a_storage_whose_folder_is_gone_says_so_and_is_well_when_it_is_back(index):
+    packages, elsewhere = index.folder / "packages", index.folder / "packages" / "elsewhere"
+    uploads = [WAYS[way](index, "no-folder") for way in ("small", "early", "spooled")]
+    (packages / ".incoming").rename(elsewhere)
+    for upload in uploads:
+        status, headers, _ = ask(index, upload)
+        assert status.startswith("503 The folder for what comes in is not there")
+        assert headers["Retry-After"] == "5"
+    assert ask(index, request("/health"))[0].startswith("503 Not answering: storage")
+    assert ask(index, request(wheel_url("there"), Authorization=MET))[0] == "200 OK"
+    elsewhere.rename(packages / ".incoming")
+    assert ask(index, uploads[0])[0] == "200 OK"
+
+
+def test_what_is_deleted_is_off_the_index_though_the_storage_can_only_be_read(index, disks):
+    upload = WAYS["small"](index, "unwanted")
+    assert ask(index, upload)[0] == "200 OK"
+    with disks["packages"].read_only():
+        index.command("delete", "unwanted", "--yes")
+        assert ask(index, request("/simple/unwanted/", Authorization=MET))[0].startswith("404 ")
+    assert ask(index, upload)[0] == "200 OK"  # the same bytes may come back
+    assert ask(index, request(wheel_url("unwanted"), Authorization=MET))[0] == "200 OK"
+
+
 @pytest.mark.parametrize("way", ["early", "spooled", "large-page"])
-def test_a_storage_that_fills_up_while_a_file_comes_in_says_so(index, disks, way):
-    upload = WAYS[way](index, f"half-{way}")
+@pytest.mark.parametrize("rest", [500_000, 6000])  # the latter waits in a buffer
+def test_a_storage_that_fills_up_while_a_file_comes_in_says_so(index, disks, way, rest):
+    name = f"half-{way}-{rest}"
+    upload = WAYS[way](index, name)
     with connect(index) as connection:
-        connection.sendall(upload[:400_000])
+        connection.sendall(upload[:-rest])
         ask(index, request("/ping"))
-        with disks["packages"].full(leaving=100_000):
-            connection.sendall(upload[400_000:])
+        with disks["packages"].full():
+            connection.sendall(upload[-rest:])
             status, _, body = answer(connection)
             assert status.startswith("507 ")
             assert b"There is no room" in body
-            check_nothing_was_taken(index, f"half-{way}")
+            check_nothing_was_taken(index, name)
     assert ask(index, upload)[0] == "200 OK"
 
 
@@ -220,6 +248,12 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_goes_on_later(index, dis
     until(lambda: bool(ask(index, request("/later")) and "GET /later" in index.log.read_text()))
 
 
+def unread(connection: socket.socket) -> int:
+    """How many bytes have come that nobody has read."""
+    number = fcntl.ioctl(connection, termios.FIONREAD, bytes(4))
+    return int.from_bytes(number, sys.byteorder)
+
+
 def test_a_full_disk_before_an_object_store_takes_nothing_and_files_go_out(tmp_path, object_store):
     with closing(Disk(tmp_path / "spool")) as disk:
         params = {"spool_folder": str(disk.folder)}
@@ -231,6 +265,7 @@ def test_a_full_disk_before_an_object_store_takes_nothing_and_files_go_out(tmp_p
             uploads = [WAYS[way](index, fault) for way in ("small", "early", "spooled")]
             with getattr(disk, fault)(), connect(index) as reading:
                 reading.sendall(page)
+                until(lambda reading=reading: unread(reading) > 100_000)
                 for upload in uploads:  # meanwhile the file waits for its reader
                     assert ask(index, upload)[0].startswith(status)
                 assert answer(reading)[2] == whole
