@@ -15,13 +15,14 @@ from typing import Any
 
 import waitress
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 
+from extrapypi.answers import FAULT
 from extrapypi.database import is_server
-from extrapypi.errors import ConfigError
+from extrapypi.errors import ConfigError, ExtraPyPIError
 from extrapypi.forms import EARLY
-from extrapypi.gateway import Gateway
+from extrapypi.gateway import REFUSED, Gateway
 from extrapypi.intake import SPOOL_OVER, Parser
 from extrapypi.pages import Answer
 from extrapypi.shortcut import IN_LOOP
@@ -36,13 +37,26 @@ SEND = 18_000
 # hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
 # never copied there.
 UNSENT = 64 * 1024**2
+# Bytes that are read at once while no body comes in: all the requests among them are in memory
+# before the first is answered.
+AHEAD = 8192
 CONNECTIONS = 500  # at once; uv alone opens 80
+PATIENCE = 120  # seconds that a client may be late; nginx keeps an idle connection for 60
+SLOWEST = 500  # bytes a second that a client sends or takes without being late
+LATE = 1  # seconds after which others may get a late client's connection
+LOOK = 10  # seconds between two looks for late clients
 BACKLOG = 1024  # connections that wait to be accepted
 HEADERS = 64 * 1024  # bytes of a request's headers
 
 
 class Task(WSGITask):
     """The answer to a request; a 304, which has no length, lets the connection open."""
+
+    def service(self) -> None:
+        try:
+            super().service()
+        except ClientDisconnected:  # which the access log does not need to know
+            self.close_on_finish = True
 
     def execute(self) -> None:
         ready = self.request.ready
@@ -65,11 +79,58 @@ class Task(WSGITask):
             super().set_close_on_finish()
 
 
+class Refused(Task):
+    """The answer to a request that is not let in, after which the connection is closed."""
+
+    def execute(self) -> None:
+        self.set_close_on_finish()
+        super().execute()
+
+    def get_environment(self) -> dict[str, Any]:
+        error = self.request.error
+        if not isinstance(error, ExtraPyPIError):  # waitress's own, when the application fails
+            error = ExtraPyPIError(FAULT)
+        return {**super().get_environment(), REFUSED: error}
+
+
 class Channel(HTTPChannel):
     """A connection; when the server stops, its last answer says that it closes."""
 
     parser_class = Parser
     task_class = Task
+    error_task_class = Refused
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.on_time = time.time()  # when the client was not late
+        super().__init__(*arguments, **options)
+
+    def recv(self, size: int) -> bytes:
+        has_body = self.request is not None and self.request.body_rcv is not None
+        return super().recv(size if has_body else AHEAD)
+
+    def received(self, data: bytes) -> bool:
+        self.moved(len(data))
+        return super().received(data)
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent = super().send(data, do_close)
+        self.moved(sent)
+        return sent
+
+    def moved(self, size: int) -> None:
+        """Gives the client time for bytes that were sent or received."""
+        self.on_time = min(self.on_time + size / SLOWEST, time.time())
+
+    @property
+    def late(self) -> float:
+        """Seconds for which the client should have sent or taken more; 0 while it is our turn."""
+        if self.requests and self.total_outbufs_len < SEND:
+            return 0.0
+        return time.time() - self.on_time
+
+    def handle_expt(self) -> None:
+        """Closes the connection of a client that sends urgent data, which would stay unread."""
+        self.handle_close()
 
     @property
     def may_be_ready(self) -> bool:
@@ -102,6 +163,7 @@ class Channel(HTTPChannel):
             for request in self.requests:
                 request.headers["CONNECTION"] = "close"
         super().service()
+        self.on_time = time.time()
 
     def handle_close(self) -> None:
         try:
@@ -135,6 +197,7 @@ class Server:
         self.config = app.site.config
         self.stop_signals = 0
         self.soon: deque[Channel] = deque()  # with a request that has come in
+        self.next_look = 0.0  # for late clients
         spool = app.site.storage.spool
         if spool is not None:
             tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
@@ -199,6 +262,19 @@ class Server:
         wasyncore.poll2(seconds, self.map)
         while self.soon:
             self._answer(self.soon.popleft())
+        if len(self.map) >= CONNECTIONS or time.monotonic() > self.next_look:
+            self._close_late()
+
+    def _close_late(self) -> None:
+        """Closes the connections that wait for late clients; when too many are open, one more."""
+        self.next_look = time.monotonic() + LOOK
+        late = {channel: channel.late for channel in self._channels()}
+        closing = [channel for channel, seconds in late.items() if seconds > PATIENCE]
+        if late and not closing and len(self.map) >= CONNECTIONS:
+            latest = max(late, key=late.__getitem__)
+            closing = [latest] * (late[latest] > LATE)
+        for channel in closing:
+            channel.handle_close()
 
     def _answer(self, channel: Channel) -> None:
         """Answers what is at hand, which takes no longer than to give the request to a thread."""
