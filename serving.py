@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import tempfile
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import waitress
@@ -37,13 +39,14 @@ SEND = 18_000
 # hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
 # never copied there.
 UNSENT = 64 * 1024**2
-# Bytes that are read at once while no body comes in: all the requests among them are in memory
-# before the first is answered.
+# Bytes that are read at once of what may be many requests, or many chunks: all of them are looked
+# at before others have their turn.
 AHEAD = 8192
 CONNECTIONS = 500  # at once; uv alone opens 80
 PATIENCE = 120  # seconds that a client may be late; nginx keeps an idle connection for 60
 SLOWEST = 500  # bytes a second that a client sends or takes without being late
 LATE = 1  # seconds after which others may get a late client's connection
+LINGER = 10  # seconds that a client may go on sending after his request was refused
 LOOK = 10  # seconds between two looks for late clients
 BACKLOG = 1024  # connections that wait to be accepted
 HEADERS = 64 * 1024  # bytes of a request's headers
@@ -83,6 +86,7 @@ class Refused(Task):
     """The answer to a request that is not let in, after which the connection is closed."""
 
     def execute(self) -> None:
+        self.channel.lingers = True
         self.set_close_on_finish()
         super().execute()
 
@@ -99,18 +103,38 @@ class Channel(HTTPChannel):
     parser_class = Parser
     task_class = Task
     error_task_class = Refused
+    lingers = False  # whether the client may still be sending what nobody reads
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.on_time = time.time()  # when the client was not late
         super().__init__(*arguments, **options)
 
     def recv(self, size: int) -> bytes:
-        has_body = self.request is not None and self.request.body_rcv is not None
-        return super().recv(size if has_body else AHEAD)
+        is_body = self.request is not None and self.request.content_length > 0
+        return super().recv(size if is_body else AHEAD)
 
     def received(self, data: bytes) -> bool:
+        if self.lingers:
+            return False
         self.moved(len(data))
         return super().received(data)
+
+    def handle_write(self) -> None:
+        """Sends what there is; closes at first only one way for a client that may be sending.
+
+        He would lose the answer if the connection were closed before all was read.
+        """
+        if self.requests or not self.lingers:
+            super().handle_write()
+            return
+        self._flush_exception(self._flush_some)
+        if self.will_close:
+            self.handle_close()
+        elif not self.total_outbufs_len:
+            self.close_when_flushed = False
+            self.on_time = time.time() - PATIENCE + LINGER
+            with suppress(OSError):  # he is gone
+                self.socket.shutdown(socket.SHUT_WR)
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         sent = super().send(data, do_close)

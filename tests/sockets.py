@@ -30,10 +30,13 @@ def request(path: str, method: str = "GET", body: bytes = b"", **headers: str) -
     return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode() + body
 
 
-def answer(connection: socket.socket) -> Answer:
-    """The next answer, after which nothing else may have come."""
+def answer(connection: socket.socket, method: str = "GET") -> Answer:
+    """The next answer, after which nothing else may have come.
+
+    :param method: of the request.
+    """
     with connection.makefile("rb") as stream:
-        return next_answer(stream)
+        return next_answer(stream, method)
 
 
 def next_answer(stream: BinaryIO, method: str = "GET") -> Answer:

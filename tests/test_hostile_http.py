@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from clients import ADMIN, PASSWORDS, Index
@@ -18,7 +18,7 @@ BASIC = "Basic " + base64.b64encode(f"{ADMIN}:{PASSWORDS[ADMIN]}".encode()).deco
 AUTHORIZED = f"Authorization: {BASIC}".encode()
 # What stands in a body, and must never be taken for a request of its own.
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LOG_LINE = re.compile(r"\[[\d :,-]+: (INFO|WARNING) / extrapypi(\.access)?\] [ -~]+")
+LOG_LINE = re.compile(r"\[[\d :,-]+: (INFO|WARNING) / extrapypi(\.access)?\] .+")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def index(tmp_path_factory):
     yield index
     assert index.stop() == 0
     for line in index.log.read_text().splitlines():
-        assert LOG_LINE.fullmatch(line), line
+        assert LOG_LINE.fullmatch(line) and line.isprintable(), line
 
 
 def header(*fields: bytes, first=b"GET /simple/demo/ HTTP/1.1", host=b"Host: localhost") -> bytes:
@@ -48,12 +48,12 @@ def check_refused(index: Index, sent: bytes, status: str = "400 ") -> None:
     assert index.get("/ping") == b"pong"
 
 
-FILLED = header(b"X: " + b"x" * HEADERS)[: HEADERS - 6]
+FILLED = header(b"X: " + b"x" * HEADERS)[: HEADERS - 5]
 TOO_LARGE = {
     "a field of 1 MB": header(b"X: " + b"x" * 1024**2),
     "100,000 fields": header(*[b"X%d: y" % number for number in range(100_000)]),
     "a field too many": header(*[b"X: y"] * (MOST_FIELDS - 1)),
-    "a byte too many": FILLED + b"\r\n\r\n\r\n",
+    "a byte too many": FILLED + b"x\r\n\r\n",
     "a target of 64 KiB": header(first=b"GET /" + b"x" * HEADERS + b" HTTP/1.1"),
 }
 
@@ -63,10 +63,9 @@ def test_too_large_a_header_is_431(index, header):
     check_refused(index, header, "431 ")
 
 
-def test_as_many_fields_as_there_may_be_are_read(index):
-    fields = [b"X: y"] * (MOST_FIELDS - 4) + [b"Range: bytes=0-0,-1, 3-"] * 2
-    answers = conversation(index, header(*fields))
-    assert [each.status for each in answers] == ["200 OK", "200 OK"]
+@pytest.mark.parametrize("sent", [FILLED + b"\r\n\r\n", header(*[b"X: y"] * (MOST_FIELDS - 2))])
+def test_as_much_as_there_may_be_of_a_header_is_read(index, sent):
+    assert [each.status for each in conversation(index, sent)] == ["200 OK", "200 OK"]
 
 
 MALFORMED = {
@@ -303,18 +302,19 @@ def test_fields_of_absurd_size_or_form_get_the_right_answer(index, field):
 SLOW = {  # with what the server once had to do for minutes
     "blanks in a field": header(b"X:" + b" " * 60_000 + b"y"),
     "digits in a URL": header(first=b"GET x://" + b"1" * 60_000 + b" HTTP/1.1x"),
-    "backslashes in an extension": chunked(TE, body=b'5;a="' + b"\\" * 60 + b"\r\n"),
     "empty lines": b"\r\n" * 2_000_000,
     "small chunks": chunked(TE, body=b"1\r\nx\r\n" * 500_000),
-    "many requests": b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000,
 }
 
 
 @pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW)
 def test_nobody_waits_for_a_request_that_is_much_work_to_read(index, sent):
-    with connect(index) as connection, connect(index) as other:
-        connection.setblocking(False)
-        connection.send(sent)
+    with ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(connect(index))
+            connection.setblocking(False)
+            connection.send(sent)
+        other = stack.enter_context(connect(index))
         for _ in range(3):
             other.sendall(request("/ping"))
             assert answer(other).body == b"pong"
@@ -323,7 +323,8 @@ def test_nobody_waits_for_a_request_that_is_much_work_to_read(index, sent):
 def test_urgent_data_ends_the_connection_and_keeps_nobody_busy(index):
     with connect(index) as connection:
         connection.send(b"x", socket.MSG_OOB)
-        assert connection.recv(1) == b""
+        with suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
 
 
 def test_connections_that_wait_make_room_for_others(index):
