@@ -53,7 +53,9 @@ def check_unfinished(latest: bytes) -> None:
     :raises InvalidInput: for another protocol, and for lines that end otherwise.
     """
     lines = latest.removeprefix(b"\n").removesuffix(b"\r")
-    if CONTROL.search(lines) or not lines.count(b"\r") == lines.count(b"\n") == lines.count(b"\r\n"):
+    if CONTROL.search(lines) or not lines.count(b"\r") == lines.count(b"\n") == lines.count(
+        b"\r\n"
+    ):
         raise InvalidInput(NO_REQUEST)
 
 

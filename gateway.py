@@ -6,16 +6,19 @@ taken away always.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import logging
 import re
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
 from extrapypi.answers import error_answer
 from extrapypi.config import Config
+from extrapypi.errors import InvalidInput
 
 access = logging.getLogger("extrapypi.access")
 errors = logging.getLogger("extrapypi")
@@ -38,6 +41,27 @@ class ErrorLog:
         """Nothing is held back."""
 
 
+class Body:
+    """The body of a request, which some servers read from the connection while they are asked.
+
+    When they cannot, each raises errors of its own; that is the client's fault, and no other one's.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes.
+
+        :raises InvalidInput: once, when they cannot be had; there are no more afterwards.
+        """
+        try:
+            return self.stream.read(size)
+        except Exception as error:
+            self.stream = io.BytesIO()
+            raise InvalidInput("The body of the request cannot be read to its end.") from error
+
+
 class Gateway:
     """WSGI application around another; ``site`` is the one that it serves."""
 
@@ -58,6 +82,7 @@ class Gateway:
             prefix = forwarded.get("PREFIX", "").rstrip("/")
         mount(environ, self.prefix or prefix)
         environ["wsgi.errors"] = self.error_log
+        environ["wsgi.input"] = Body(environ["wsgi.input"])
         if not HOST.fullmatch(environ.get("HTTP_HOST", "")):
             environ["HTTP_HOST"] = own_host(environ)
 

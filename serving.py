@@ -17,7 +17,7 @@ from typing import Any
 
 import waitress
 from waitress import wasyncore
-from waitress.channel import ClientDisconnected, HTTPChannel
+from waitress.channel import HTTPChannel
 from waitress.task import WSGITask
 
 from extrapypi.answers import FAULT
@@ -54,12 +54,6 @@ HEADERS = 64 * 1024  # bytes of a request's headers
 
 class Task(WSGITask):
     """The answer to a request; a 304, which has no length, lets the connection open."""
-
-    def service(self) -> None:
-        try:
-            super().service()
-        except ClientDisconnected:  # which the access log does not need to know
-            self.close_on_finish = True
 
     def execute(self) -> None:
         ready = self.request.ready

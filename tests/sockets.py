@@ -17,10 +17,13 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def connect(index) -> socket.socket:
-    """A connection to a server with a ``url``; nothing on it may take longer than 30 s."""
-    host, port = index.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
+def connect(server, source: str = "") -> socket.socket:
+    """A connection to a server with a ``url``; nothing on it may take longer than 30 s.
+
+    :param source: the address that it comes from, one of this machine.
+    """
+    host, port = server.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), 30, (source, 0))
 
 
 def request(path: str, method: str = "GET", body: bytes = b"", **headers: str) -> bytes:
@@ -50,13 +53,13 @@ def next_answer(stream: BinaryIO, method: str = "GET") -> Answer:
     return Answer(status, headers, stream.read(size))
 
 
-def conversation(index, sent: bytes, method: str = "GET") -> list[Answer]:
+def conversation(server, sent: bytes, method: str = "GET", source: str = "") -> list[Answer]:
     """All answers to these bytes and a last request for /ping, until the server closes.
 
     :param method: of the first request in them.
     """
     found = []
-    with connect(index) as connection, connection.makefile("rb") as stream:
+    with connect(server, source) as connection, connection.makefile("rb") as stream:
         with suppress(ConnectionError):  # the server has said enough
             connection.sendall(sent + LAST)
         while (one := next_answer(stream, "GET" if found else method)).status:

@@ -6,6 +6,7 @@ import base64
 import re
 import socket
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 from clients import ADMIN, PASSWORDS, Index
@@ -133,11 +134,18 @@ def test_the_absolute_form_of_a_url_of_this_host_is_as_good_as_the_path(index):
     for target in (b"http://localhost/simple/demo/", b"HTTPS://LocalHost/simple/demo/#x"):
         first = b"GET " + target + b" HTTP/1.1"
         assert conversation(index, header(first=first))[0].body == plain
-    assert conversation(index, header(first=b"GET http://localhost HTTP/1.1"))[0].status[:3] == "302"
+    assert (
+        conversation(index, header(first=b"GET http://localhost HTTP/1.1"))[0].status[:3] == "302"
+    )
 
 
 def test_a_name_with_an_underscore_is_not_that_with_a_dash(index):
-    fields = b"Content_Length: 9", b"Transfer_Encoding: chunked", b"If_None_Match: *", b"User_Agent: x"
+    fields = (
+        b"Content_Length: 9",
+        b"Transfer_Encoding: chunked",
+        b"If_None_Match: *",
+        b"User_Agent: x",
+    )
     answers = conversation(index, header(*fields))
     assert [each.status for each in answers] == ["200 OK", "200 OK"]
 
@@ -151,7 +159,20 @@ LENGTH, TE = b"Content-Length: 5", b"Transfer-Encoding: chunked"
 LENGTHS = (b"+5", b"-5", b"5,5", b"5, 6", b"5 5", b"0x5", b"1_0", b"5.0", b"", b"\xb2", b"9" * 30)
 ENCODINGS = (b"xchunked", b"chunked, identity", b"identity", b"gzip, chunked", b'"chunked"', b"")
 ENCODINGS += (b"chunked, chunked", b"chunked,", b"chu\tnked", b"chunked;q=1", b"\x85chunked")
-SIZES = (b"0x5", b"+5", b"-5", b" 5", b"5 ", b"5_0", b"", b"g", b"F" * 16, b"5\n", b"5;\x00", b"\xb2")
+SIZES = (
+    b"0x5",
+    b"+5",
+    b"-5",
+    b" 5",
+    b"5 ",
+    b"5_0",
+    b"",
+    b"g",
+    b"F" * 16,
+    b"5\n",
+    b"5;\x00",
+    b"\xb2",
+)
 AMBIGUOUS = {
     "a length and chunks": chunked(LENGTH, TE),
     "chunks and a length": chunked(TE, b"Content-Length: 0"),
@@ -318,6 +339,24 @@ def test_nobody_waits_for_a_request_that_is_much_work_to_read(index, sent):
         for _ in range(3):
             other.sendall(request("/ping"))
             assert answer(other).body == b"pong"
+
+
+def test_requests_that_wait_for_an_answer_fill_no_memory(index):
+    def resident() -> int:
+        (line,) = re.findall(
+            r"VmRSS:\s+(\d+) kB", Path(f"/proc/{index.process.pid}/status").read_text()
+        )
+        return int(line)
+
+    before = resident()
+    with ExitStack() as stack:
+        for _ in range(20):
+            connection = stack.enter_context(connect(index))
+            connection.setblocking(False)
+            connection.send(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" * 100_000)
+        for _ in range(100):
+            assert index.get("/ping") == b"pong"
+            assert resident() < before + 30_000
 
 
 def test_urgent_data_ends_the_connection_and_keeps_nobody_busy(index):
