@@ -22,6 +22,7 @@ from extrapypi.pages import header, parse_accept
 log = logging.getLogger("extrapypi")
 
 REALM = "extrapypi"
+FAULT = "The server has a fault; its log says more."
 LONGEST_REASON = 200  # characters
 CHUNK = 256 * 1024  # bytes read at once
 MOST_DRAINED = 256 * 1024**2  # bytes of a refused body that are read
@@ -109,6 +110,11 @@ class ErrorPlugin:
         return as_http(error)
 
 
+def allowed(error: HTTPError) -> str:
+    """The methods that are possible where another one was tried; Bottle forgets HEAD."""
+    return error.get_header("Allow", "").replace("GET", "GET,HEAD").replace(",", ", ")
+
+
 def bottle_error(debug: bool) -> Callable[[HTTPError], HTTPResponse]:
     """What answers errors of Bottle's own: unknown paths, wrong methods, faults in the program."""
 
@@ -116,7 +122,7 @@ def bottle_error(debug: bool) -> Callable[[HTTPError], HTTPResponse]:
         sentence = {
             404: f"There is no page {quote(request.path)}.",
             405: f"{request.method} is not possible at {quote(request.path)}.",
-            500: "The server has a fault; its log says more.",
+            500: FAULT,
         }.get(error.status_code, http.HTTPStatus(error.status_code).phrase)
         if debug and error.traceback:
             sentence = error.traceback
@@ -124,8 +130,7 @@ def bottle_error(debug: bool) -> Callable[[HTTPError], HTTPResponse]:
         ours.status = error.status_code
         response = as_http(ours)
         if error.status_code == 405:
-            allowed = error.get_header("Allow", "").replace("GET", "GET,HEAD")
-            response.set_header("Allow", ", ".join(allowed.split(",")))
+            response.set_header("Allow", allowed(error))
         return response
 
     return answer

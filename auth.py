@@ -263,8 +263,10 @@ def source(environ: dict) -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """The first 255 characters, a question mark for each control character or lone surrogate."""
-    return UNPRINTABLE.sub("?", text)[:255]
+    """The first 255 characters, a question mark for each that cannot be printed."""
+    if text.isprintable():  # as almost always
+        return text[:255]
+    return "".join(c if c.isprintable() else "?" for c in text[:255])
 
 
 def throttle(address: str, username: str) -> None:

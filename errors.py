@@ -88,6 +88,12 @@ class TooLarge(ExtraPyPIError):
     status = 413
 
 
+class HeaderTooLarge(InvalidInput):
+    """The header of a request has more bytes or fields than any client of ours sends."""
+
+    status = 431
+
+
 class TooManyFailures(ExtraPyPIError):
     """Too many wrong passwords from one address; ``retry_after`` is in seconds."""
 

@@ -6,20 +6,25 @@ taken away always.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import logging
 import re
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
+from extrapypi.answers import error_answer
 from extrapypi.config import Config
+from extrapypi.errors import InvalidInput
 
 access = logging.getLogger("extrapypi.access")
 errors = logging.getLogger("extrapypi")
 
-HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+REFUSED = "extrapypi.refused"  # in the environ: the error for which a server lets nobody in
+HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{0,5})?", re.ASCII)
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 LONGEST = 500  # characters of a path, agent or method in the log; what was made of them is kept
 LINE = '%s %s "%s %s" %s %s %.1fms "%s"'
@@ -34,6 +39,27 @@ class ErrorLog:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+
+class Body:
+    """The body of a request, which some servers read from the connection while they are asked.
+
+    When they cannot, each raises errors of its own; that is the client's fault, and no other one's.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes.
+
+        :raises InvalidInput: once, when they cannot be had; there are no more afterwards.
+        """
+        try:
+            return self.stream.read(size)
+        except Exception as error:
+            self.stream = io.BytesIO()
+            raise InvalidInput("The body of the request cannot be read to its end.") from error
 
 
 class Gateway:
@@ -56,14 +82,15 @@ class Gateway:
             prefix = forwarded.get("PREFIX", "").rstrip("/")
         mount(environ, self.prefix or prefix)
         environ["wsgi.errors"] = self.error_log
-        if not HOST.fullmatch(environ.get("HTTP_HOST") or "localhost"):
-            environ["HTTP_HOST"] = environ.get("SERVER_NAME", "localhost")
+        environ["wsgi.input"] = Body(environ["wsgi.input"])
+        if not HOST.fullmatch(environ.get("HTTP_HOST", "")):
+            environ["HTTP_HOST"] = own_host(environ)
 
         def logged(status: str, headers: list, exc_info=None):
             log_access(environ, status, headers, time.perf_counter() - started)
             return start_response(status, headers, exc_info)
 
-        return self.application(environ, logged)
+        return (refused if REFUSED in environ else self.application)(environ, logged)
 
     def _is_trusted(self, address: str | None) -> bool:
         if self.proxies is True or not self.proxies:
@@ -92,6 +119,21 @@ class Gateway:
         self.site.close()
 
 
+def refused(environ: dict, start_response: Callable) -> list[bytes]:
+    """The answer to a request that the server has not let in."""
+    method = environ["REQUEST_METHOD"]
+    error, accept = environ[REFUSED], environ.get("HTTP_ACCEPT", "")
+    status, headers, body = error_answer(error, method, accept)
+    start_response(status, [*headers.items(), ("Content-Length", str(len(body)))])
+    return [] if method == "HEAD" else [body]
+
+
+def own_host(environ: dict) -> str:
+    """Name and port by which the server knows itself, for a client that names no host."""
+    name = environ.get("SERVER_NAME", "localhost")
+    return f"{f'[{name}]' if ':' in name else name}:{environ.get('SERVER_PORT', '80')}"
+
+
 def take_forwarded(environ: dict) -> dict[str, str]:
     """Removes the X-Forwarded-* headers and returns them, X-Forwarded-For as FOR and so on."""
     environ.pop("HTTP_FORWARDED", None)
@@ -107,9 +149,9 @@ def without_port(address: str) -> str:
 
 
 def is_address(text: str | None) -> bool:
-    """Whether it is an IP address."""
+    """Whether it is an IP address; one with a zone is none, because that may be any text."""
     try:
-        return bool(text and ipaddress.ip_address(text))
+        return bool(text and "%" not in text and ipaddress.ip_address(text))
     except ValueError:
         return False
 
@@ -124,7 +166,7 @@ def mount(environ: dict, prefix: str) -> None:
 
     What is no path is not taken as a prefix.
     """
-    path = environ.get("PATH_INFO", "")
+    path = readable(environ.get("PATH_INFO", ""))
     if "//" in path:
         path = re.sub("//+", "/", path)
     if PREFIX.fullmatch(prefix):
@@ -132,6 +174,18 @@ def mount(environ: dict, prefix: str) -> None:
             path = path[len(prefix) :]
         environ["SCRIPT_NAME"] = prefix
     environ["PATH_INFO"] = path or "/"
+
+
+def readable(path: str) -> str:
+    """A path as WSGI has it, with U+FFFD for what is no UTF-8 and for what cannot be printed.
+
+    Bottle would leave such bytes out, and so one page would have many paths; and a line feed would
+    make two lines of one in the log.
+    """
+    if path.isascii() and path.isprintable():
+        return path
+    text = path.encode("latin-1").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "\ufffd" for c in text).encode().decode("latin-1")
 
 
 def log_access(environ: dict, status: str, headers: list, seconds: float) -> None:

@@ -13,12 +13,15 @@ from typing import Any
 
 from waitress.buffers import OverflowableBuffer
 from waitress.parser import HTTPRequestParser
-from waitress.utilities import BadRequest
+from waitress.receiver import FixedStreamReceiver
 
-from extrapypi.answers import MOST_DRAINED, error_answer
+from extrapypi import framing
+from extrapypi.answers import MOST_DRAINED
 from extrapypi.errors import (
     ExtraPyPIError,
     Forbidden,
+    HeaderTooLarge,
+    InvalidInput,
     NoRoom,
     NotLoggedIn,
     StorageError,
@@ -34,19 +37,6 @@ MOST_EARLY = 16  # forms at once that are read while they come in
 RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads of programs
 UPLOAD_PAGE = "/dashboard/upload"  # that of browsers: several files at once
-LONGEST_LINE = 8192  # bytes, between the chunks of a body and behind the last one
-
-
-class Refusal:
-    """An answer that waitress sends in place of the application's."""
-
-    def __init__(self, error: ExtraPyPIError, method: str, headers: dict[str, str]) -> None:
-        self.answer = error_answer(error, method, headers.get("ACCEPT", ""))
-
-    def to_response(self, ident: str | None = None) -> tuple[str, list, bytes]:
-        """Status line, headers and body, as waitress's ErrorTask wants them."""
-        status, headers, body = self.answer
-        return status, list(headers.items()), body
 
 
 class Forgetful:
@@ -54,6 +44,10 @@ class Forgetful:
 
     def append(self, data: bytes) -> None:
         """The data is forgotten."""
+
+    def getfile(self) -> BytesIO:
+        """Nothing is left to read."""
+        return BytesIO()
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -140,8 +134,9 @@ class EarlyForm:
 
 
 class Parser(HTTPRequestParser):
-    """Refuses a body as soon as its header shows that it will not be taken, or reads it early."""
+    """Reads a request's header; its body it refuses as soon as may be, or reads it early."""
 
+    command, path, query, request_uri, url_scheme = "-", "-", "", "-", "http"  # until it is read
     site: Any = None  # all three are set by Server
     spool: Any = None
     open_forms: set[EarlyForm] = frozenset()
@@ -150,19 +145,33 @@ class Parser(HTTPRequestParser):
     ready: Answer | None = None  # made by the main loop
 
     def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
-        if self.body_rcv is not None:
-            try:
-                self.check_header()
-            except ExtraPyPIError as error:
-                self.refuse(error)
-                self.completed = self.expect_continue  # such a client sends no body then
-                self.expect_continue = False
-            else:
-                if self.is_early:
-                    self.read_early()
-                else:
-                    self.body_rcv.buf = self.spooled = Spool(SPOOL_OVER)
+        if not header_plus.endswith(b"\r\n\r\n"):  # waitress's stand-in for one that has no end
+            most = self.adj.max_request_header_size
+            raise HeaderTooLarge(f"The header has {most} bytes or more.")
+        header = framing.parse(header_plus)
+        self.command, self.request_uri, self.path, self.query, self.version = header[:5]
+        self.headers = header.fields
+        self.chunked, self.content_length = header.length is None, header.length or 0
+        if header.length != 0:
+            self.expect_body()
+
+    def expect_body(self) -> None:
+        """Makes ready for the body that follows, or refuses it."""
+        self.spooled = Spool(SPOOL_OVER)
+        if self.chunked:
+            self.body_rcv = framing.Chunks(self.spooled)
+        else:
+            self.body_rcv = FixedStreamReceiver(self.content_length, self.spooled)
+        waits = self.headers.get("EXPECT", "").lower() == "100-continue" and self.version == "1.1"
+        try:
+            self.check_header()
+        except ExtraPyPIError as error:
+            self.refuse(error)
+            self.completed = waits  # such a client sends no body then
+        else:
+            self.expect_continue = waits
+            if self.is_early:
+                self.read_early()
 
     @property
     def is_early(self) -> bool:
@@ -235,36 +244,43 @@ class Parser(HTTPRequestParser):
         if room(self.spool) < size + RESERVE:
             raise NoRoom(f"There is no room on the disk for {size} bytes.")
 
-    def check_lines(self) -> None:
-        """Ends a request that sends a chunk's size or a trailer without an end.
-
-        waitress joins the pieces of such a line, without a limit and in quadratic time.
-        """
-        if len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > LONGEST_LINE:
-            self.error, self.completed = BadRequest("A chunk's line is too long"), True
-
     def refuse(self, error: ExtraPyPIError) -> None:
         """Answers with the error, once the rest of the body has been read and forgotten."""
-        self.error = Refusal(error, self.command, self.headers)
-        self.body_rcv.buf.close()
-        self.body_rcv.buf = Forgetful()
+        self.error = error
+        if self.body_rcv is not None:
+            self.body_rcv.buf.close()
+            self.body_rcv.buf = Forgetful()
 
     def received(self, data: bytes) -> int:
         try:
-            taken = super().received(data)
-            if self.chunked and self.error is None:
-                self.check_size(self.body_bytes_received)
-                self.check_room(self.body_bytes_received)
-            if self.chunked and self.body_rcv is not None:
-                self.check_lines()
-            if self.spooled is not None and self.spooled.fault is not None and self.error is None:
-                self.refuse(self.spooled.fault)
+            taken = self.take(data)
         except (TooLarge, StorageError) as error:
             taken = len(data)
             self.refuse(error)
-        except ValueError:  # a Content-Length of thousands of digits
+        except InvalidInput as error:  # after which nobody knows where the next request begins
             taken = len(data)
-            self.error, self.completed = BadRequest("Content-Length is invalid"), True
+            self.refuse(error)
+            self.completed, self.empty = True, False
         if self.error is not None and self.body_bytes_received >= MOST_DRAINED:
             self.completed = True
+        return taken
+
+    def take(self, data: bytes) -> int:
+        """Takes the next bytes; how many of them belong to the request.
+
+        :raises InvalidInput: for what is no request, or has no end.
+        :raises TooLarge, NoRoom: for a body in chunks that has grown too large.
+        """
+        if self.body_rcv is None and not self.header_plus:
+            framing.check_start(data)
+        taken = super().received(data)
+        if self.empty:  # one empty line is skipped, but only with the request behind it
+            raise InvalidInput(framing.NO_REQUEST)
+        if not self.completed and not self.headers_finished:
+            framing.check_unfinished(self.header_plus[-len(data) - 1 :])
+        if self.chunked and self.error is None:
+            self.check_size(self.body_bytes_received)
+            self.check_room(self.body_bytes_received)
+        if self.error is None and self.spooled is not None and self.spooled.fault is not None:
+            self.refuse(self.spooled.fault)
         return taken

@@ -14,156 +14,37 @@ import tempfile
 import time
 from collections import deque
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import waitress
 from waitress import wasyncore
-from waitress.buffers import ReadOnlyFileBasedBuffer
-from waitress.channel import HTTPChannel
-from waitress.task import WSGITask
 
-from extrapypi.database import is_server
-from extrapypi.errors import ConfigError, StorageError
-from extrapypi.forms import EARLY
+from extrapypi.channels import LARGE, PATIENCE, SEND, UNSENT_IN_MEMORY, Channel
+from extrapypi.errors import ConfigError
 from extrapypi.gateway import Gateway
-from extrapypi.incoming import EXHAUSTED, room
-from extrapypi.intake import RESERVE, SPOOL_OVER, EarlyForm, Parser
-from extrapypi.pages import Answer
-from extrapypi.shortcut import IN_LOOP
+from extrapypi.incoming import EXHAUSTED
+from extrapypi.intake import SPOOL_OVER, EarlyForm, Parser
 
 log = logging.getLogger("extrapypi")
 
 # Bytes read from a socket at once: waitress's own 8 KiB is slow for files, and beside an upload
 # read by a MiB the pages of others take twice as long.
 RECEIVE = 256 * 1024
-# Bytes of an answer that wait for the rest of it. A smaller one is sent at once, headers and body,
-# instead of in two pieces, which is a third more requests a second.
-SEND = 18_000
 # Bytes of an answer that wait on the disk for a slow client; only while more are to come does he
 # hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
 # never copied there.
 UNSENT = 64 * 1024**2
-UNSENT_IN_MEMORY = 256 * 1024  # the same while the disk has no room
-LARGE = 1024**2  # bytes from which an answer goes to the disk, unless it is in memory as a whole
 CONNECTIONS = 500  # at once; uv alone opens 80
 CATCHING_UP = 0.002  # seconds after which it is seen whether an upload may be read on
+LATE = 1  # seconds after which others may get a late client's connection
+LOOK = 10  # seconds between two looks for late clients
 BACKLOG = 1024  # connections that wait to be accepted
 FILES_EACH = 3  # open files of a connection: itself, what comes in, what goes out
 FILES_BESIDE = 100  # open files of the process besides
 PAUSE = 1  # seconds in which nothing is accepted, when the machine has nothing left for it
 JUMP = 10  # seconds by which the clock is not wrong by chance
 HEADERS = 64 * 1024  # bytes of a request's headers
-
-
-class Task(WSGITask):
-    """The answer to a request; a 304, which has no length, lets the connection open."""
-
-    def execute(self) -> None:
-        ready = self.request.ready
-        if ready is None:
-            super().execute()
-        else:
-            self.status, self.complete = ready.status, True
-            self.response_headers.extend(ready.headers)
-            self.write(ready.body)
-
-    def get_environment(self) -> dict[str, Any]:
-        environ = super().get_environment()
-        if self.request.form is not None:
-            environ[EARLY] = self.request.form
-        return environ
-
-    def set_close_on_finish(self) -> None:
-        asks = self.request.headers.get("CONNECTION", "").lower()
-        if self.version != "1.1" or asks == "close" or not self.status.startswith("304"):
-            super().set_close_on_finish()
-
-
-class Channel(HTTPChannel):
-    """A connection; when the server stops, its last answer says that it closes."""
-
-    parser_class = Parser
-    task_class = Task
-
-    def readable(self) -> bool:
-        form = None if self.request is None else self.request.form
-        return super().readable() and not (form is not None and form.is_behind)
-
-    @property
-    def may_be_ready(self) -> bool:
-        """Whether the next request may be one that the main loop answers.
-
-        Other than "ping" only with SQLite: nothing that others can hold up may hold up the loop.
-        """
-        request = self.requests[0]
-        if request.error is not None or request.command != "GET" or request.body_rcv is not None:
-            return False
-        # The loop must not wait for room in a buffer, which only the loop itself can make.
-        if len(self.requests) > 1 or self.total_outbufs_len:
-            return False
-        if request.path.endswith("/ping"):
-            return True
-        authorization = request.headers.get("AUTHORIZATION", "")
-        return not is_server() and request.site.authenticator.has_met(authorization)
-
-    def make_ready(self) -> bool:
-        """Makes the answer to the next request, if that is at hand; asks the application."""
-        request = self.requests[0]
-        environ = Task(self, request).get_environment()
-        environ[IN_LOOP] = True
-        started: list[tuple[str, list]] = []
-        body = self.server.application(environ, lambda *start: started.append(start[:2]))
-        if body is not None:
-            request.ready = Answer(*started[0], b"".join(body))
-        return body is not None
-
-    def write_soon(self, data: Any) -> int:
-        """Takes a piece of an answer, and waits while too much of it is unsent."""
-        if isinstance(data, bytes) and len(data) >= LARGE:
-            data = ReadOnlyFileBasedBuffer(BytesIO(data))
-            data.prepare()
-        elif self.total_outbufs_len >= UNSENT_IN_MEMORY:
-            self.adj = self.server.adj if has_room(self.server.spool) else self.server.frugal
-        return super().write_soon(data)
-
-    def service(self) -> None:
-        if self.server.stopping:
-            for request in self.requests:
-                request.headers["CONNECTION"] = "close"
-        super().service()
-
-    def handle_close(self) -> None:
-        try:
-            if self.request is not None:  # half read
-                self.request.close()
-        finally:
-            super().handle_close()
-
-    def close_requests(self) -> None:
-        """Removes what has come in of requests that are not answered any more."""
-        for request in (*self.requests, self.request):
-            if request is not None:
-                request.close()
-
-    def cancel(self) -> None:
-        self.close_requests()
-        super().cancel()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is running, half read, or not fully answered."""
-        half_read = self.request is not None and self.request.headers_finished
-        return bool(self.requests or half_read or self.total_outbufs_len)
-
-
-def has_room(folder: Path) -> bool:
-    """Whether the folder's disk can take what waits to be sent."""
-    try:
-        return room(folder) >= RESERVE
-    except StorageError:
-        return False
 
 
 class Server:
@@ -174,6 +55,7 @@ class Server:
         self.config = app.site.config
         self.stop_signals = 0
         self.soon: deque[Channel] = deque()  # with a request that has come in
+        self.next_look = 0.0  # for late clients
         spool = app.site.storage.spool
         if spool is not None:
             tempfile.tempdir = str(spool)  # waitress's bodies, on the disk where they end up
@@ -250,6 +132,19 @@ class Server:
         wasyncore.poll2(seconds, self.map)
         while self.soon:
             self._answer(self.soon.popleft())
+        if len(self.map) >= CONNECTIONS or time.monotonic() > self.next_look:
+            self._close_late()
+
+    def _close_late(self) -> None:
+        """Closes the connections that wait for late clients; when too many are open, one more."""
+        self.next_look = time.monotonic() + LOOK
+        late = {channel: channel.late for channel in self._channels()}
+        closing = [channel for channel, seconds in late.items() if seconds > PATIENCE]
+        if late and not closing and len(self.map) >= CONNECTIONS:
+            latest = max(late, key=late.__getitem__)
+            closing = [latest] * (late[latest] > LATE)
+        for channel in closing:
+            channel.handle_close()
 
     def _go_on_accepting(self) -> None:
         """Ends a pause that is over."""

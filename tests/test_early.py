@@ -12,7 +12,7 @@ import pytest
 from archives_made import wheel_bytes
 from clients import ADMIN, INSTALLER, PASSWORDS, Index
 from conftest import form_of
-from test_serving import answer, connect, request
+from sockets import answer, connect, request
 
 from extrapypi.intake import MOST_EARLY
 

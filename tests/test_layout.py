@@ -16,7 +16,7 @@ ORDER = (  # a module imports only what stands to its left
     "search packages publishing listing weburls otherpages otherindex importing from2018 "
     "checking mending manifest dumping backup restoring forms pages wheels links "
     "metadata_diff dependencies browsing catalogue answers sending gateway views guards "
-    "shortcut app intake serving starting commands commandline extrapypi wsgi"
+    "shortcut app framing intake channels serving starting commands commandline extrapypi wsgi"
 ).split()
 
 

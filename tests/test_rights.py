@@ -9,7 +9,7 @@ from conftest import COMMAND_LINE, upload
 
 from extrapypi import accounts
 from extrapypi.app import PAGES
-from extrapypi.models import ROLES, User
+from extrapypi.models import ROLES, TABLES, User
 
 NOBODY, INSTALLER, MAINTAINER, DEVELOPER, ADMIN = "", *ROLES
 PROJECT, SETTINGS = "/dashboard/packages/<project>/", "/dashboard/packages/<project>/settings/"
@@ -82,11 +82,15 @@ def people(app, as_role):
     return {role: Browser(app, role) for role in (NOBODY, *ROLES)}
 
 
+def existing(path: str) -> str:
+    """The path of a page for what is there."""
+    path = path.replace("<project>", "demo-pkg").replace("<version>", "1.0")
+    return path.replace(USER, f"/dashboard/users/{User.named('somebody').id}/")
+
+
 def request(browser, method: str, path: str):
     """The answer to a request that lacks nothing but the right fields."""
-    user_id = User.named("somebody").id
-    path = path.replace("<project>", "demo-pkg").replace("<version>", "1.0")
-    path = path.replace(USER, f"/dashboard/users/{user_id}/")
+    path = existing(path)
     if method == "GET":
         fields = {"version": "1.0"} if path.endswith(("yank", "delete")) else {}
         return browser.get(path, fields, status="*")
@@ -125,6 +129,20 @@ def test_every_form_needs_its_token_and_a_page_of_our_own(people):
             browser.extra_environ["HTTP_ORIGIN"] = "https://evil.example"
             assert request(browser, method, path).status_int == 403, path
             del browser.extra_environ["HTTP_ORIGIN"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_head_request_is_no_form(people):
+    """It comes from link checkers, and without the checks of a POST."""
+
+    def rows() -> list[list]:
+        return [list(table.select().tuples()) for table in TABLES]
+
+    before = rows()
+    for _, path in ROUTES:
+        for browser in people.values():
+            browser.head(existing(path), status="*")
+    assert rows() == before
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

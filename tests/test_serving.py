@@ -16,6 +16,7 @@ import pytest
 from archives_made import wheel_bytes
 from clients import ADMIN, PASSWORDS, Index
 from conftest import form_of
+from sockets import answer, connect, request
 
 CREDENTIALS = base64.b64encode(f"{ADMIN}:{PASSWORDS[ADMIN]}".encode()).decode()
 
@@ -37,19 +38,6 @@ def own_index(tmp_path):
     index.stop()
 
 
-def connect(index: Index) -> socket.socket:
-    """A connection to the server; nothing on it may take longer than 30 s."""
-    host, port = index.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
-
-
-def request(path: str, method: str = "GET", body: bytes = b"", **headers: str) -> bytes:
-    """The bytes of a request; a header's underscores are dashes."""
-    headers = {"Host": "localhost", "Content_Length": str(len(body)), **headers}
-    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value]
-    return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode() + body
-
-
 def upload_request(archive: tuple[str, bytes] | None = None, **headers: str) -> bytes:
     """The bytes of the upload by the admin, of a small wheel when nothing else is given."""
     filename, body = archive or wheel_bytes()
@@ -62,17 +50,6 @@ def upload_request(archive: tuple[str, bytes] | None = None, **headers: str) -> 
     kind = "multipart/form-data; boundary=b"
     headers = {"Authorization": f"Basic {CREDENTIALS}", "Content_Type": kind, **headers}
     return request("/legacy/", "POST", form + b"--b--\r\n", **headers)
-
-
-def answer(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:
-    """Status line, headers and body of the next answer."""
-    with connection.makefile("rb") as stream:
-        status = stream.readline().decode().strip().partition(" ")[2]
-        headers = {}
-        while line := stream.readline().decode().strip():
-            name, _, value = line.partition(": ")
-            headers[name] = value
-        return status, headers, stream.read(int(headers.get("Content-Length", 0)))
 
 
 def test_two_requests_go_over_one_connection(index):

@@ -52,8 +52,8 @@ def prefix() -> str:
 
 def root() -> str:
     """Scheme, host and prefix of this application, as the client sees them."""
-    host = request.environ.get("HTTP_HOST") or request.environ.get("SERVER_NAME", "localhost")
-    return f"{request.environ['wsgi.url_scheme']}://{host}{prefix()}"
+    environ = request.environ
+    return f"{environ['wsgi.url_scheme']}://{environ['HTTP_HOST']}{prefix()}"
 
 
 def redirect(path: str, code: int = 302) -> HTTPResponse:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from bottle import HTTPError, HTTPResponse, request
 
-from extrapypi.answers import drain
+from extrapypi.answers import FAULT, allowed, drain
 from extrapypi.auth import Actor
 from extrapypi.errors import ExtraPyPIError
 from extrapypi.views.browser import done, page
@@ -58,11 +58,11 @@ def bottle_page(site, error: HTTPError) -> HTTPResponse:
         405: "That is not possible here.",
         413: "The form is too large.",
         400: "The form cannot be read.",
-        500: "The server has a fault; its log says more.",
+        500: FAULT,
     }.get(error.status_code, f"{http.HTTPStatus(error.status_code).phrase}.")
     ours = ExtraPyPIError(sentence)
     ours.status = error.status_code
     response = error_page(site, None, ours)
     if error.status_code == 405:
-        response.set_header("Allow", error.get_header("Allow", ""))
+        response.set_header("Allow", allowed(error))
     return response

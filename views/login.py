@@ -15,7 +15,7 @@ from extrapypi.views.browser import done, field, log_in, page, safe_next
 def login(site, actor):
     """GET and POST /dashboard/login"""
     target = safe_next(request.query.getunicode("next", ""))
-    if request.method == "GET":
+    if request.method != "POST":
         if actor is not None:
             return done(site, target)
         return login_page(site, target)
@@ -50,7 +50,7 @@ def login_page(site, target: str, error: Exception | None = None):
 
 def logout(site, actor):
     """GET and POST /dashboard/logout"""
-    if request.method == "GET":
+    if request.method != "POST":
         return page(site, actor, "login/logout.html")
     sessions.end(actor, [actor.session_id])
     response = done(site, "/dashboard/login", "You are logged out.")

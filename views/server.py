@@ -23,7 +23,7 @@ def front(site, actor):
     if site.config.DASHBOARD:
         return redirect("/dashboard/")
     text = f"This is a Python package index (extrapypi).\nInstall from {root()}/simple/\n"
-    return HTTPResponse(text, 200, PLAIN)
+    return HTTPResponse(text, 200, {**PLAIN, "Cache-Control": "no-store"})
 
 
 def icon(site, actor):

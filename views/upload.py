@@ -73,7 +73,7 @@ def judged(site, actor, filename: str, incoming: Incoming | ExtraPyPIError) -> R
         rendering.after_upload(distribution, site.config.README_IMAGES)
     except ExtraPyPIError as error:
         if error.status >= 500:
-            log.error("Upload of %s: %s (%r)", filename, error, error.__cause__)
+            log.error("Upload of %r: %s (%r)", filename, error, error.__cause__)
         faults = getattr(error, "faults", (str(error),))
         return Result(filename, "refused", faults=faults, status=error.status)
     finally:

@@ -41,7 +41,7 @@ def password(name: str = "password") -> str:
 def edit(site, actor, user_id):
     """GET and POST /dashboard/users/<user_id>/"""
     user = people.user_of(user_id)
-    if request.method == "GET":
+    if request.method != "POST":
         return user_page(site, actor, user)
     wanted = {"email": field("email"), "role": field("role"), "is_active": bool(field("is_active"))}
     try:

@@ -1,0 +1,218 @@
+"""A connection of waitress's, and how its requests get their answers.
+
+waitress hands each request to a thread. Here the main loop answers what is at hand; a client that
+is late in sending or taking is known; and what waits for a slow one is kept from filling the disk.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from waitress.buffers import ReadOnlyFileBasedBuffer
+from waitress.channel import HTTPChannel
+from waitress.task import WSGITask
+
+from extrapypi.answers import FAULT
+from extrapypi.database import is_server
+from extrapypi.errors import ExtraPyPIError, StorageError
+from extrapypi.forms import EARLY
+from extrapypi.gateway import REFUSED
+from extrapypi.incoming import room
+from extrapypi.intake import RESERVE, Parser
+from extrapypi.pages import Answer
+from extrapypi.shortcut import IN_LOOP
+
+# Bytes of an answer that wait for the rest of it. A smaller one is sent at once, headers and body,
+# instead of in two pieces, which is a third more requests a second.
+SEND = 18_000
+UNSENT_IN_MEMORY = 256 * 1024  # the same while the disk has no room
+LARGE = 1024**2  # bytes from which an answer goes to the disk, unless it is in memory as a whole
+# Bytes that are read at once of what may be many requests, or many chunks: all of them are looked
+# at before others have their turn.
+AHEAD = 8192
+PATIENCE = 120  # seconds that a client may be late; nginx keeps an idle connection for 60
+SLOWEST = 500  # bytes a second that a client sends or takes without being late
+LINGER = 10  # seconds that a client may go on sending after his request was refused
+
+
+class Task(WSGITask):
+    """The answer to a request; a 304, which has no length, lets the connection open."""
+
+    def execute(self) -> None:
+        ready = self.request.ready
+        if ready is None:
+            super().execute()
+        else:
+            self.status, self.complete = ready.status, True
+            self.response_headers.extend(ready.headers)
+            self.write(ready.body)
+
+    def get_environment(self) -> dict[str, Any]:
+        environ = super().get_environment()
+        if self.request.form is not None:
+            environ[EARLY] = self.request.form
+        return environ
+
+    def set_close_on_finish(self) -> None:
+        asks = self.request.headers.get("CONNECTION", "").lower()
+        if self.version != "1.1" or asks == "close" or not self.status.startswith("304"):
+            super().set_close_on_finish()
+
+
+class Refused(Task):
+    """The answer to a request that is not let in, after which the connection is closed."""
+
+    def execute(self) -> None:
+        self.channel.lingers = True
+        self.set_close_on_finish()
+        super().execute()
+
+    def get_environment(self) -> dict[str, Any]:
+        error = self.request.error
+        if not isinstance(error, ExtraPyPIError):  # waitress's own, when the application fails
+            error = ExtraPyPIError(FAULT)
+        return {**super().get_environment(), REFUSED: error}
+
+
+class Channel(HTTPChannel):
+    """A connection; when the server stops, its last answer says that it closes."""
+
+    parser_class = Parser
+    task_class = Task
+    error_task_class = Refused
+    lingers = False  # whether the client may still be sending what nobody reads
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.on_time = time.monotonic()  # when the client was not late
+        super().__init__(*arguments, **options)
+
+    def recv(self, size: int) -> bytes:
+        is_body = self.request is not None and self.request.content_length > 0
+        return super().recv(size if is_body else AHEAD)
+
+    def received(self, data: bytes) -> bool:
+        if self.lingers:
+            return False
+        self.moved(len(data))
+        return super().received(data)
+
+    def handle_write(self) -> None:
+        """Sends what there is; closes at first only one way for a client that may be sending.
+
+        He would lose the answer if the connection were closed before all was read.
+        """
+        if self.requests or not self.lingers:
+            super().handle_write()
+            return
+        self._flush_exception(self._flush_some)
+        if self.will_close:
+            self.handle_close()
+        elif not self.total_outbufs_len:
+            self.close_when_flushed = False
+            self.on_time = time.monotonic() - PATIENCE + LINGER
+            with suppress(OSError):  # he is gone
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent = super().send(data, do_close)
+        self.moved(sent)
+        return sent
+
+    def moved(self, size: int) -> None:
+        """Gives the client time for bytes that were sent or received."""
+        self.on_time = min(self.on_time + size / SLOWEST, time.monotonic())
+
+    @property
+    def late(self) -> float:
+        """Seconds for which the client should have sent or taken more; 0 while it is our turn."""
+        if self.requests and self.total_outbufs_len < SEND:
+            return 0.0
+        return time.monotonic() - self.on_time
+
+    def handle_expt(self) -> None:
+        """Closes the connection of a client that sends urgent data, which would stay unread."""
+        self.handle_close()
+
+    def readable(self) -> bool:
+        form = None if self.request is None else self.request.form
+        return super().readable() and not (form is not None and form.is_behind)
+
+    @property
+    def may_be_ready(self) -> bool:
+        """Whether the next request may be one that the main loop answers.
+
+        Other than "ping" only with SQLite: nothing that others can hold up may hold up the loop.
+        """
+        request = self.requests[0]
+        if request.error is not None or request.command != "GET" or request.body_rcv is not None:
+            return False
+        # The loop must not wait for room in a buffer, which only the loop itself can make.
+        if len(self.requests) > 1 or self.total_outbufs_len:
+            return False
+        if request.path.endswith("/ping"):
+            return True
+        authorization = request.headers.get("AUTHORIZATION", "")
+        return not is_server() and request.site.authenticator.has_met(authorization)
+
+    def make_ready(self) -> bool:
+        """Makes the answer to the next request, if that is at hand; asks the application."""
+        request = self.requests[0]
+        environ = Task(self, request).get_environment()
+        environ[IN_LOOP] = True
+        started: list[tuple[str, list]] = []
+        body = self.server.application(environ, lambda *start: started.append(start[:2]))
+        if body is not None:
+            request.ready = Answer(*started[0], b"".join(body))
+        return body is not None
+
+    def write_soon(self, data: Any) -> int:
+        """Takes a piece of an answer, and waits while too much of it is unsent."""
+        if isinstance(data, bytes) and len(data) >= LARGE:
+            data = ReadOnlyFileBasedBuffer(BytesIO(data))
+            data.prepare()
+        elif self.total_outbufs_len >= UNSENT_IN_MEMORY:
+            self.adj = self.server.adj if has_room(self.server.spool) else self.server.frugal
+        return super().write_soon(data)
+
+    def service(self) -> None:
+        if self.server.stopping:
+            for request in self.requests:
+                request.headers["CONNECTION"] = "close"
+        super().service()
+        self.on_time = time.monotonic()
+
+    def handle_close(self) -> None:
+        try:
+            if self.request is not None:  # half read
+                self.request.close()
+        finally:
+            super().handle_close()
+
+    def close_requests(self) -> None:
+        """Removes what has come in of requests that are not answered any more."""
+        for request in (*self.requests, self.request):
+            if request is not None:
+                request.close()
+
+    def cancel(self) -> None:
+        self.close_requests()
+        super().cancel()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is running, half read, or not fully answered."""
+        half_read = self.request is not None and self.request.headers_finished
+        return bool(self.requests or half_read or self.total_outbufs_len)
+
+
+def has_room(folder: Path) -> bool:
+    """Whether the folder's disk can take what waits to be sent."""
+    try:
+        return room(folder) >= RESERVE
+    except StorageError:
+        return False
