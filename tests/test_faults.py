@@ -26,7 +26,7 @@ from test_early import MET, ask, form, in_between, post, unmet
 from test_serving import answer, connect, request
 from test_upload_page import PATH, form_bytes
 
-from extrapypi.serving import LARGE
+from extrapypi.channels import LARGE
 
 FAULTS = {"full": "507 ", "without_files": "507 ", "read_only": "503 "}
 OLD_HASH = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"  # of "Hello world!"
