@@ -16,12 +16,12 @@ from typing import Any
 import waitress
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.task import WSGITask
+from waitress.task import ErrorTask, WSGITask
 
 from extrapypi.database import is_server
 from extrapypi.errors import ConfigError
 from extrapypi.forms import EARLY
-from extrapypi.gateway import Gateway
+from extrapypi.gateway import NOSNIFF, NOTHING, Gateway
 from extrapypi.intake import SPOOL_OVER, Parser
 from extrapypi.pages import Answer
 from extrapypi.shortcut import IN_LOOP
@@ -65,11 +65,20 @@ class Task(WSGITask):
             super().set_close_on_finish()
 
 
+class Refused(ErrorTask):
+    """An answer of waitress's own, to what the application never sees, or fails at."""
+
+    def execute(self) -> None:
+        self.response_headers += NOSNIFF, ("Content-Security-Policy", NOTHING)
+        super().execute()
+
+
 class Channel(HTTPChannel):
     """A connection; when the server stops, its last answer says that it closes."""
 
     parser_class = Parser
     task_class = Task
+    error_task_class = Refused
 
     @property
     def may_be_ready(self) -> bool:
