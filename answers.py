@@ -43,7 +43,7 @@ def error_answer(error: ExtraPyPIError, method: str, accept: str) -> tuple[str, 
     """
     message = str(error)
     status = f"{error.status} {reason_phrase(message) or http.HTTPStatus(error.status).phrase}"
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": "no-store"}
     if hasattr(error, "retry_after"):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, NotLoggedIn):

@@ -1,4 +1,5 @@
-"""What stands before the application, the same under every server: proxies, prefix, access log.
+"""What stands before the application, the same under every server: proxies, prefix, access log,
+and the headers that every answer has.
 
 Bottle believes X-Forwarded-* from anybody; so they are read here, from trusted peers only, and
 taken away always.
@@ -28,6 +29,13 @@ HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{0,5})?", re.ASCII)
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 LONGEST = 500  # characters of a path, agent or method in the log; what was made of them is kept
 LINE = '%s %s "%s %s" %s %s %.1fms "%s"'
+NOSNIFF = ("X-Content-Type-Options", "nosniff")
+# The Content-Security-Policy of all that is no page of the dashboard: where a browser shows it, it
+# runs and loads nothing, and stands in no frame. Pages put their own into the environ.
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
+# 30 days: long enough for who comes every month, and over before long for a host that has to go
+# back to http. Its subdomains are others' business.
+HSTS = ("Strict-Transport-Security", "max-age=2592000")
 UNSAFE = re.compile(r"[^ !#-~]")  # what would break a quoted field of the access line
 
 
@@ -86,11 +94,15 @@ class Gateway:
         if not HOST.fullmatch(environ.get("HTTP_HOST", "")):
             environ["HTTP_HOST"] = own_host(environ)
 
-        def logged(status: str, headers: list, exc_info=None):
+        def begun(status: str, headers: list, exc_info=None):
             log_access(environ, status, headers, time.perf_counter() - started)
+            policy = environ.get("extrapypi.policy", NOTHING)
+            headers += NOSNIFF, ("Content-Security-Policy", policy)
+            if environ["wsgi.url_scheme"] == "https":
+                headers.append(HSTS)
             return start_response(status, headers, exc_info)
 
-        return (refused if REFUSED in environ else self.application)(environ, logged)
+        return (refused if REFUSED in environ else self.application)(environ, begun)
 
     def _is_trusted(self, address: str | None) -> bool:
         if self.proxies is True or not self.proxies:

@@ -37,6 +37,7 @@ HASTE = 5  # seconds for a connection, and for an answer that somebody waits for
 CONNECTIONS = 256  # kept open for the next request; THREADS goes as far
 ANSWER = {  # what a presigned URL makes the store say of the object, which never changes
     "ResponseContentType": "application/octet-stream",
+    "ResponseContentDisposition": "attachment",  # stores do not say nosniff
     "ResponseCacheControl": "private, max-age=31536000, immutable",
 }
 MISSING = ("NoSuchKey", "404")  # the latter to a HEAD, whose answer has no body

@@ -77,7 +77,6 @@ def send_file(
         "Accept-Ranges": "bytes",
         "ETag": f'"{file.sha256}"',
         "Last-Modified": file.last_modified,
-        "X-Content-Type-Options": "nosniff",
         **headers,
     }
     if has_it(file, environ, headers["ETag"]):

@@ -214,15 +214,9 @@ def test_a_cookie_that_is_none_of_ours_is_nobodys(browser, value):
         browser.get("/dashboard/login", headers={"Cookie": line}, status=200)
 
 
-def test_every_page_has_the_headers_that_keep_others_out(app):
+def test_a_page_is_kept_nowhere_and_has_no_styles_of_its_own(app):
     answer = Browser(app, "installer").get("/dashboard/")
-    policy = answer.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'")
-    assert "unsafe" not in policy
     assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["X-Frame-Options"] == "DENY"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Referrer-Policy"] == "same-origin"
     assert "<style" not in answer.text
     assert " style=" not in answer.text
 

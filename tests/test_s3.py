@@ -465,6 +465,7 @@ def test_a_presigned_url_gives_the_bytes_whole_and_in_part(client):
     with urllib.request.urlopen(answer.headers["Location"]) as stored:
         assert stored.read() == BODY
         assert stored.headers["Content-Type"] == "application/octet-stream"
+        assert stored.headers["Content-Disposition"] == "attachment"
         assert stored.headers["Cache-Control"] == "private, max-age=31536000, immutable"
     part = urllib.request.Request(answer.headers["Location"], headers={"Range": "bytes=5-9"})
     with urllib.request.urlopen(part) as stored:

@@ -18,6 +18,8 @@ from clients import ADMIN, PASSWORDS, Index
 from conftest import form_of
 from sockets import answer, connect, request
 
+from extrapypi.gateway import NOTHING
+
 CREDENTIALS = base64.b64encode(f"{ADMIN}:{PASSWORDS[ADMIN]}".encode()).decode()
 
 
@@ -147,6 +149,29 @@ def test_a_large_body_is_taken_only_where_something_is_uploaded(index):
     with connect(index) as connection:
         connection.sendall(request("/_/oidc/mint-token", "POST", b"{}"))
         assert answer(connection)[0].startswith("404 ")  # without credentials, as uv asks
+
+
+UNHEARD = {  # what the application never sees -> the status
+    b"nonsense\r\n\r\n": "400",
+    b"GET / HTTP/1.1\r\n<script>\r\n\r\n": "400",
+    request("/", X=70_000 * "x"): "431",
+    request("/", "POST", Content_Length="<script>"): "400",
+    request("/", "POST", Content_Length="", Transfer_Encoding="gzip"): "501",
+    request("/legacy/", "POST", b"x" * 600_000): "401",
+    request("/dashboard/upload/", "POST", b"x" * 600_000): "403",
+    request("/ping", "POST", b"x" * 600_000): "413",
+}
+
+
+@pytest.mark.parametrize("sent", UNHEARD, ids=range(len(UNHEARD)))
+def test_what_the_server_answers_by_itself_is_no_page_either(index, sent):
+    with connect(index) as connection:
+        connection.sendall(sent)
+        status, headers, _ = answer(connection)
+    assert status[:3] == UNHEARD[sent]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == NOTHING
+    assert headers["Content-Type"].startswith("text/plain")
 
 
 @pytest.mark.parametrize("credentials", ["", f"Basic {CREDENTIALS}"])

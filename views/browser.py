@@ -19,14 +19,15 @@ UNTYPED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 MESSAGE = "extrapypi_message"  # the cookie of the message that the next page shows
 LONGEST_MESSAGE = 1000  # characters
 POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; img-src 'self' data:"
 )
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
 
@@ -52,7 +53,7 @@ def page(
         "weak": weak_users() if actor and actor.may("admin") else [],
     }
     response = HTTPResponse(render(site, template, **common, **values), status, HEADERS)
-    response.set_header("Content-Security-Policy", policy(site.config.README_IMAGES))
+    request.environ["extrapypi.policy"] = policy(site.config.README_IMAGES)
     if message:
         response.delete_cookie(MESSAGE, path=prefix() or "/")
     return response

@@ -66,7 +66,6 @@ def metadata(site, actor, name: str, filename: str) -> HTTPResponse:
     headers = {
         "Cache-Control": cache_control(site.config.ANONYMOUS_READ),
         "Vary": "Accept-Encoding",
-        "X-Content-Type-Options": "nosniff",
     }
 
     def page() -> Page:

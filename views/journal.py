@@ -136,7 +136,6 @@ def attachment(content: Iterator[bytes], kind: str, filename: str) -> HTTPRespon
         "Content-Type": kind,
         "Content-Disposition": f'attachment; filename="{filename}"',
         "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
     }
     return HTTPResponse(content, 200, headers)
 

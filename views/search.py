@@ -65,6 +65,5 @@ def as_json(content: dict, status: int = 200) -> HTTPResponse:
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
         "Vary": "Accept",
-        "X-Content-Type-Options": "nosniff",
     }
     return HTTPResponse(json.dumps(content).encode("ascii"), status, headers)

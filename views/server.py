@@ -37,7 +37,7 @@ def static(site, actor, name):
     if name not in FILES:
         raise NotFound(f"There is no file {quote(name)}.")
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-    return static_file(name, STATIC, headers={**headers, "X-Content-Type-Options": "nosniff"})
+    return static_file(name, STATIC, headers=headers)
 
 
 def ping(site, actor):
