@@ -103,12 +103,14 @@ MARKERS = joined(
 ) | st.builds("os_name == {0}{1}{0}".format, st.sampled_from("'\""), QUOTED)
 SPECIFIERS = joined(">=", "==", "~=", "===", "<", "!", "1", "1.0", ".*", ",", " ", "+a", most=6)
 REQUIREMENTS = st.one_of(
+    st.builds("a; os_name == '{}'".format, QUOTED),
     st.builds("{}{}; {}".format, PROJECTS, SPECIFIERS, MARKERS),
     st.builds("{} @ {} ; {}".format, PROJECTS, st.text(), MARKERS),
     st.builds("{}[{}]{}".format, PROJECTS, joined("a", ",", " ", "]"), SPECIFIERS),
 )
+REQUIRES = st.builds("Requires-Dist: {}".format, REQUIREMENTS)
 LINES = st.one_of(
-    st.builds("Requires-Dist: {}".format, REQUIREMENTS),
+    REQUIRES,
     st.builds("Requires-Python: {}".format, SPECIFIERS),
     st.builds("Project-URL: {}, {}".format, st.text(max_size=40), st.text()),
     st.builds("License-Expression: {}".format, joined("mit", " or ", "(", ")", "gpl-2.0+", " with ")),
@@ -133,18 +135,21 @@ def texts(metadata: CoreMetadata) -> list[str]:
     return found
 
 
-@given(st.sampled_from(("2.1", "2.4", "2.6")), TEXTS | st.binary())
-def test_metadata_is_read_or_refused_and_every_text_of_it_can_be_stored(number, rest):
+@pytest.mark.parametrize("rests", [TEXTS, REQUIRES, st.binary()], ids=["lines", "one", "bytes"])
+@given(st.sampled_from(("2.1", "2.4", "2.6")), st.data())
+def test_metadata_is_read_or_refused_and_every_text_of_it_can_be_stored(rests, number, data):
+    rest = data.draw(rests)
     rest = rest if isinstance(rest, bytes) else rest.encode("utf-8", "surrogatepass")
+    raw = metadata_text(metadata_version=number).encode() + rest
     try:
-        metadata = parse(metadata_text(metadata_version=number).encode() + rest)
+        metadata = parse(raw)
     except InvalidUpload as refusal:
         assert all(fault.endswith((".", "follow.")) for fault in refusal.faults)
         return
     for text in texts(metadata):
         assert "\0" not in text
         assert text.encode().decode() == text
-    assert parse(metadata_text(metadata_version=number).encode() + rest) == metadata
+    assert parse(raw) == metadata
 
 
 @pytest.fixture
