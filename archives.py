@@ -18,7 +18,7 @@ from extrapypi.limits import check_size
 from extrapypi.tars import DIRECTORY, FILES, Gunzip, check_link, refuse_tar, tar_members
 from extrapypi.zips import read_member, refuse_zip, zip_members
 
-MAX_METADATA = 8 * 2**20  # bytes of METADATA or PKG-INFO
+MAX_METADATA = 4 * 2**20  # bytes of METADATA or PKG-INFO; twine's forms cannot have more of it
 MAX_WHEEL = 2**16  # bytes of the file WHEEL
 DIST_INFO = ".dist-info"
 GARBAGE = (zlib.error, struct.error, UnicodeError)  # all that the readers raise on bad bytes

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from packaging.metadata import InvalidMetadata, Metadata, RawMetadata, parse_email
+from packaging.metadata import Metadata, RawMetadata, parse_email
 
 from extrapypi.errors import InvalidUpload
 from extrapypi.models import NAME
@@ -24,6 +24,7 @@ MAX_HEADER = 2**20  # bytes before the description; some seconds of parsing at w
 MAX_FIELDS = 10_000  # in the header of one file
 MAX_FIELD_NAMES = 200  # different ones: the email package takes fields x names steps
 MAX_VALUE = 4_096  # characters of a value that is parsed (requirement, specifiers, licence)
+MAX_BRACKETS = 100  # in such a value: readers and writers go into each, in so many calls
 MAX_SUMMARY = 512  # characters, as on pypi.org
 MAX_CONTENT_TYPE = 255  # characters
 MAX_LABEL = 32  # characters of a project URL's label, as on pypi.org
@@ -248,14 +249,20 @@ def import_faults(fields: Fields) -> Iterator[str]:
 
 
 def accepted(field: str, value: str | list[str]) -> bool:
-    """True if ``packaging`` takes this value for the field."""
-    if len(value if isinstance(value, str) else value[0]) > MAX_VALUE:
+    """True if ``packaging`` takes this value for the field, and can write what it has read.
+
+    In a marker's text there may be escapes, which stand for what neither it nor a table can hold.
+    """
+    text = value if isinstance(value, str) else value[0]
+    if len(text) > MAX_VALUE or text.count("(") > MAX_BRACKETS:
         return False
     try:
-        getattr(Metadata.from_raw({field: value}, validate=False), field)  # type: ignore[misc]
-    except (InvalidMetadata, RecursionError):  # the latter: brackets in brackets in brackets
+        read = getattr(Metadata.from_raw({field: value}, validate=False), field)  # type: ignore[misc]
+        written = "".join(map(str, read)) if isinstance(read, list) else str(read)
+        written.encode()
+    except ValueError:  # InvalidMetadata is one
         return False
-    return True
+    return "\0" not in written
 
 
 def licence(expression: str, number: tuple[int, ...]) -> str:
@@ -284,7 +291,7 @@ def unfolded(value: str) -> str:
     first, newline, rest = value.partition("\n")
     if re.match(r"[ \t]*\|", rest):
         return first + newline + re.sub(r"(?m)^[ \t]{0,8}\|", "", rest)
-    if not re.search(r"(?m)^(?! {8}|\s*$)", rest):
+    if not re.search(r"(?m)^(?! {8}|[^\S\n]*$)", rest):  # \s* would look at all lines each time
         return first + newline + re.sub(r"(?m)^(?: {8}|[ \t]+$)", "", rest)
     return first + newline + textwrap.dedent(rest)
 

@@ -22,6 +22,7 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # files, 
 CHUNK = 1024 * 1024  # bytes read or hashed at once
 THREADED = 256 * 1024  # bytes from which hashing in threads is worth the hand-over
 AHEAD = 4  # chunks of a file that wait to be hashed, at most
+PIECES = 1024  # that wait to be one chunk: tiny ones take more memory than what is in them
 HASHES = {
     "md5": partial(hashlib.md5, usedforsecurity=False),
     "sha256": hashlib.sha256,
@@ -64,7 +65,7 @@ class Incoming:
         self.size += len(chunk)
         self._unhashed.append(chunk)
         self._waiting += len(chunk)
-        if self._waiting >= CHUNK:
+        if self._waiting >= CHUNK or len(self._unhashed) >= PIECES:
             self._hash()
 
     def _hash(self) -> None:

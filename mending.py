@@ -235,7 +235,7 @@ def remove_empty(storage: BaseStorage, actor: Actor, name: str, spare: dict[str,
     """Removes the releases of a project that have no files, and the project when none is left."""
     with writing() as serial:
         package = Package.named(name)
-        packages.remove_rows(package, list(package.releases), [], serial)
+        packages.remove_rows(package, packages.versions_of(package), [], serial)
         Journal.add(serial, actor, "repair", package=name, detail="removed what has no files")
     return f"Nothing of {name} is without files any more."
 

@@ -430,8 +430,12 @@ class File(Table):
 
     @classmethod
     def of(cls, package: Package):
-        """Query of a project's files, each with its release."""
-        return cls.select(cls, Release).join(Release).where(Release.package == package)
+        """Query of a project's files, each with the version of its release.
+
+        The descriptions of all releases could be more than there is memory.
+        """
+        columns = (cls, Release.id, Release.version)
+        return cls.select(*columns).join(Release).where(Release.package == package)
 
     @classmethod
     def named(cls, filename: str) -> File:

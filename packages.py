@@ -104,7 +104,7 @@ def delete_rows(
             actor.check_package(package.normalized_name)
         else:
             check_listed(actor, package, "developer")
-        releases = [Release.of(package, version)] if version else list(package.releases)
+        releases = [Release.of(package, version)] if version else versions_of(package)
         files = [file for release in releases for file in files_named(release, filename)]
         remove_rows(package, releases, files, serial)
         action = f"delete {'file' if filename else 'release' if version else 'project'}"
@@ -212,7 +212,7 @@ def releases_of(package: Package, page: int) -> Paged:
 
     Of the releases there is only the version.
     """
-    rows = list(Release.select(Release.id, Release.version).where(Release.package == package))
+    rows = versions_of(package)
     rows.sort(key=lambda release: version_key(release.version), reverse=True)
     found = paged(rows, page)
     columns = (File.id, File.release, File.filename, File.size, File.yanked, File.yanked_reason)
@@ -221,6 +221,11 @@ def releases_of(package: Package, page: int) -> Paged:
     for release in found.rows:
         release.own_files = [file for file in files if file.release_id == release.id]
     return found
+
+
+def versions_of(package: Package) -> list[Release]:
+    """All releases of the project, of which there is only the version."""
+    return list(package.releases.select(Release.id, Release.version))
 
 
 class Loss(NamedTuple):

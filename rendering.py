@@ -48,7 +48,8 @@ def render(description: str, content_type: str, images: bool = False) -> tuple[s
     :raises Unavailable: when it cannot be found out now.
     """
     if len(description) > LONGEST:
-        return plain(description), f"It has more than {LONGEST:,} characters."
+        fault = f"It has more than {LONGEST:,} characters; the others are not shown."
+        return plain(description[:LONGEST]), fault
     job = {
         "path": [path for path in sys.path if isinstance(path, str)],
         "text": description,
@@ -110,7 +111,7 @@ def shown(release: Release, images: bool = False) -> tuple[Markup, str | None]:
         try:
             html, fault = render(release.description, release.description_content_type, images)
         except Unavailable as error:
-            return Markup(plain(release.description)), str(error)
+            return Markup(plain(release.description[:LONGEST])), str(error)
         release.rendered, release.rendering_fault, release.rendered_by = html, fault, by
         with not_now("A rendered description was not kept"):
             keep(release)

@@ -154,7 +154,7 @@ def check_layout(stream: BinaryIO, places: list[bytes], end: int) -> None:
     position, slack = 0, (0,)
     for place in sorted(places):
         offset, packed, size, flags, method, mark = PLACE.unpack(place)
-        if offset - position not in slack:
+        if offset - position not in slack or offset >= end:  # no seek behind the end of all files
             break
         stream.seek(offset)
         position = offset + local_size(stream, packed, size, flags, method, mark)
