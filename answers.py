@@ -116,8 +116,13 @@ def bottle_error(debug: bool) -> Callable[[HTTPError], HTTPResponse]:
         ours.status = error.status_code
         response = as_http(ours)
         if error.status_code == 405:
-            allowed = error.get_header("Allow", "").replace("GET", "GET,HEAD")
-            response.set_header("Allow", ", ".join(allowed.split(",")))
+            response.set_header("Allow", allowed(error))
         return response
 
     return answer
+
+
+def allowed(error: HTTPError) -> str:
+    """The methods that Bottle's 405 names, as a header has them; a HEAD goes where a GET does."""
+    methods = error.get_header("Allow", "").replace("GET", "GET,HEAD")
+    return ", ".join(methods.split(","))

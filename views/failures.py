@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from bottle import HTTPError, HTTPResponse, request
 
-from extrapypi.answers import drain
+from extrapypi.answers import allowed, drain
 from extrapypi.auth import Actor
 from extrapypi.errors import ExtraPyPIError
 from extrapypi.views.browser import done, page
@@ -41,7 +41,7 @@ def log_in_first(site) -> HTTPResponse:
     """Sends the browser to the login page, and back afterwards."""
     query = request.environ.get("QUERY_STRING", "")
     back = request.path + (f"?{query}" if query else "")
-    if request.method != "GET" or back == "/dashboard/":
+    if request.method == "POST" or back == "/dashboard/":
         return done(site, "/dashboard/login")
     return done(site, f"/dashboard/login?next={quote(back, safe='')}")
 
@@ -64,5 +64,5 @@ def bottle_page(site, error: HTTPError) -> HTTPResponse:
     ours.status = error.status_code
     response = error_page(site, None, ours)
     if error.status_code == 405:
-        response.set_header("Allow", error.get_header("Allow", ""))
+        response.set_header("Allow", allowed(error))
     return response

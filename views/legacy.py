@@ -10,7 +10,8 @@ from extrapypi.views import normalized, redirect, render, root
 def help_page(site, actor):
     """GET /legacy/"""
     body = render(site, "legacy/help_page.html", root=root(), username=actor.username or "USER")
-    return HTTPResponse(body, 200, {"Content-Type": "text/html; charset=utf-8"})
+    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    return HTTPResponse(body, 200, headers)
 
 
 def project(site, actor, project, version=None):

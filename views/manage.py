@@ -77,7 +77,7 @@ def yank(site, actor, project):
     package = found(actor, project)
     release, filename, files = chosen(package)
     undo = sent("undo") == "1"
-    if request.method == "GET":
+    if request.method != "POST":
         values = {"package": package, "release": release, "filename": filename, "files": files}
         return page(site, actor, "manage/yank.html", undo=undo, **values)
     names = packages.yank(actor, project, release.version, field("reason"), undo, filename or None)
