@@ -105,9 +105,10 @@ def check_username(username: str) -> None:
             f"The user name {username!r} has a colon, a control character or outer white space.",
             "username",
         )
-    if username.startswith("__"):
-        message = f"The user name {username!r} begins with __, which is for tokens."
-        raise InvalidInput(message, "username")
+    for beginning in ("__", Token.PREFIX):
+        if username.startswith(beginning):
+            message = f"The user name {username!r} begins with {beginning}, which is for tokens."
+            raise InvalidInput(message, "username")
 
 
 def check_email(email: str) -> None:
@@ -151,10 +152,10 @@ def edit_user(
     email: str | None = None,
     role: str | None = None,
     is_active: bool | None = None,
-) -> None:
+) -> int:
     """Gives the account another address, role or state; None leaves it as it is.
 
-    Who is deactivated is logged out, too.
+    With another role or state it is logged out; how many sessions were ended.
 
     :raises NotFound: for an unknown user.
     :raises InvalidInput: for what breaks a rule; the last active admin stays one.
@@ -163,7 +164,7 @@ def edit_user(
     with writing() as serial:
         user = User.named(username)
         check_own(actor, user)
-        changes = []
+        changes, before = [], (user.role, user.is_active)
         if email not in (None, user.email):
             changes.append(set_email(user, email))
         if role not in (None, user.role):
@@ -173,9 +174,12 @@ def edit_user(
             actor.check("admin")
             changes.append(set_active(user, is_active))
         user.save()
+        is_same = (user.role, user.is_active) == before
+        number = 0 if is_same else log_out(serial, actor, user)
         if changes:
             detail = f"{user.username}: {', '.join(changes)}"
             Journal.add(serial, actor, "edit user", detail=detail)
+    return number
 
 
 def set_email(user: User, email: str) -> str:
@@ -199,7 +203,6 @@ def set_active(user: User, is_active: bool) -> str:
     """Sets the state of the account, not yet saved; what the journal says of it."""
     if not is_active:
         check_not_last_admin(user, "deactivated", "is_active")
-        Session.delete().where(Session.user == user).execute()
     user.is_active = is_active
     return "active" if is_active else "inactive"
 
@@ -233,12 +236,17 @@ def end_sessions(actor: Actor, username: str, session_ids: Iterable[int] | None 
     with writing() as serial:
         user = User.named(username)
         check_own(actor, user)
-        ended = Session.delete().where(Session.user == user)
-        if session_ids is not None:
-            ended = ended.where(Session.id.in_(list(session_ids)))
-        number = ended.execute()
-        if number:
-            Journal.add(serial, actor, "end sessions", detail=f"{user.username}: {number}")
+        return log_out(serial, actor, user, session_ids)
+
+
+def log_out(serial: int, actor: Actor, user: User, session_ids: Iterable[int] | None = None) -> int:
+    """What :func:`end_sessions` does, in the transaction with this serial."""
+    ended = Session.delete().where(Session.user == user)
+    if session_ids is not None:
+        ended = ended.where(Session.id.in_(list(session_ids)))
+    number = ended.execute()
+    if number:
+        Journal.add(serial, actor, "end sessions", detail=f"{user.username}: {number}")
     return number
 
 

@@ -6,28 +6,23 @@ import base64
 import binascii
 import hashlib
 import json
-import logging
 import re
 import secrets
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
 from extrapypi import passwords
 from extrapypi.batches import Writer
 from extrapypi.config import Config
-from extrapypi.database import fetch, not_now, retried, transaction, utcnow
+from extrapypi.database import fetch, not_now, retried
 from extrapypi.errors import Forbidden, NotLoggedIn, TooManyFailures
 from extrapypi.lastseen import LastSeen
-from extrapypi.models import ROLES, Failure, Token, User, is_usable, writing
-
-log = logging.getLogger("extrapypi")
+from extrapypi.models import ROLES, Token, User, is_usable, writing
+from extrapypi.throttling import Refusals, note_failure, throttle
 
 TOKEN_USER = "__token__"
-WINDOW = timedelta(minutes=5)  # in which failures count
-PER_USER, PER_ADDRESS = 10, 100  # failures of one address: for one user name, in all
 WRONG = "User name or password is wrong."
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 KEPT_CREDENTIALS = 10_000  # that were found right, about 500 bytes each
@@ -104,7 +99,9 @@ class Authenticator:
     def __init__(self, config: Config, writer: Writer) -> None:
         self.anonymous_read = config.ANONYMOUS_READ
         self.key = hashlib.sha256(config.secret_keys[0].encode()).digest()
-        self.kept: dict[bytes, Callable[[dict], Actor | None]] = {}
+        # Digest of the header -> user name, and what finds its actor, if it is good still.
+        self.kept: dict[bytes, tuple[str, Callable[[dict], Actor | None]]] = {}
+        self.refusals = Refusals()
         self.keeping = threading.Lock()
         self.checking = [threading.Lock() for _ in range(64)]
         self.last_seen = LastSeen(writer)
@@ -131,8 +128,10 @@ class Authenticator:
         header = environ.get("HTTP_AUTHORIZATION")
         if not header:
             return self._anonymous() if self.anonymous_read else None
-        find = self.kept.get(self._digest(header))
-        actor = None if find is None else find(environ)
+        name, find = self.kept.get(self._digest(header), ("", None))
+        if find is None or self.refusals.are_too_many(address_of(environ), name):
+            return None
+        actor = find(environ)
         if actor is not None:
             self.last_seen.note(actor)
         return actor
@@ -153,24 +152,26 @@ class Authenticator:
         username, secret = parse_authorization(header)
         if username.startswith(Token.PREFIX):  # as in https://TOKEN@host/
             username, secret = TOKEN_USER, username
-        if username == TOKEN_USER or secret.startswith(Token.PREFIX):
-            find = partial(of_token, check_token(secret, environ))
-        else:
-            find = partial(of_user, *check_password(username, secret, environ))
+        if secret.startswith(Token.PREFIX):
+            username = TOKEN_USER
+        name, address = printable(username.casefold()), address_of(environ)
+        try:
+            if username == TOKEN_USER:
+                find = partial(of_token, check_token(secret, environ))
+            else:
+                user = check_password(username, secret, environ)
+                find = partial(of_user, user.username_key, user.password_hash)
+        except TooManyFailures:
+            self.refusals.note(address, name)
+            raise
+        self.refusals.forget(address, name)
         with self.keeping:
             if len(self.kept) >= KEPT_CREDENTIALS:
                 del self.kept[next(iter(self.kept))]  # the oldest
-            self.kept[digest] = find
+            self.kept[digest] = name, find
         actor = self.known(environ)
         if actor is None:
             raise NotLoggedIn(WRONG)  # as it is since a moment ago
-        return actor
-
-    def by_password(self, username: str, password: str, environ: dict) -> Actor:
-        """The actor with this name and password; raises as :meth:`actor` does."""
-        actor = of_user(*check_password(username, password, environ), environ)
-        if actor is None:
-            raise NotLoggedIn(WRONG)
         return actor
 
 
@@ -202,32 +203,34 @@ def check_token(secret: str, environ: dict) -> str:
     """The digest of a token's secret; raises as :func:`check_password` does."""
     digest = secret_digest(secret)
     if of_token(digest, environ) is None:
-        address = source(environ)["address"]
-        throttle(address, TOKEN_USER)
-        note_failure(address, TOKEN_USER)
+        throttle(address_of(environ), TOKEN_USER)
+        note_failure(address_of(environ), TOKEN_USER, TOKEN_USER)
         raise NotLoggedIn("The token is unknown, revoked or expired.")
     return digest
 
 
-def check_password(username: str, password: str, environ: dict) -> tuple[str, str]:
-    """The key of the account with this name and password, and the hash of the password.
+def check_password(username: str, password: str, environ: dict) -> User:
+    """The active account with this name and password.
 
-    :raises NotLoggedIn: when it is wrong.
-    :raises TooManyFailures: before it is checked, after too many wrong ones.
+    Whatever is wrong, it costs the same, so that nobody learns from it which names there are.
+
+    :raises NotLoggedIn: when one of them is wrong, or the account is not active.
+    :raises TooManyFailures: before the password is checked, after too many wrong ones.
     """
     # No name has outer white space, of which MySQL sees no difference at the end.
     impossible = UNPRINTABLE.search(username) or username != username.strip()
-    key = "" if impossible else username.casefold()
-    _, user_id, *_, password_hash = fetch(USER_SQL, key)
-    address, name = source(environ)["address"], printable(username.casefold())
+    key = username.casefold()
+    user = User.get_or_none(User.username_key == ("" if impossible else key))
+    address, name = address_of(environ), user.username_key if user else secret_digest(key)
     throttle(address, name)
-    if not passwords.matches(password, password_hash):
-        note_failure(address, name)
+    is_right = passwords.matches(password, user and user.password_hash)
+    if not is_right or not user.is_active:
+        note_failure(address, name, user.username if user else "an unknown user")
         raise NotLoggedIn(WRONG)
-    if passwords.is_sha_crypt(password_hash):
+    if passwords.is_sha_crypt(user.password_hash):
         with not_now("The hash of a password was not renewed"):
-            password_hash = renew_hash(user_id, password, password_hash)
-    return key, password_hash
+            user.password_hash = renew_hash(user.id, password, user.password_hash)
+    return user
 
 
 def parse_authorization(header: str) -> tuple[str, str]:
@@ -256,10 +259,13 @@ def parse_authorization(header: str) -> tuple[str, str]:
 
 def source(environ: dict) -> dict[str, str]:
     """Where a request comes from: ``address`` and ``agent``, as the journal takes them."""
-    return {
-        "address": (environ.get("REMOTE_ADDR") or "")[:64],
-        "agent": printable(environ.get("HTTP_USER_AGENT", "")),
-    }
+    agent = printable(environ.get("HTTP_USER_AGENT", ""))
+    return {"address": address_of(environ), "agent": agent}
+
+
+def address_of(environ: dict) -> str:
+    """The address that a request comes from; "" for that of a Unix socket."""
+    return (environ.get("REMOTE_ADDR") or "")[:64]
 
 
 def printable(text: str) -> str:
@@ -267,40 +273,6 @@ def printable(text: str) -> str:
     if text.isprintable():  # as almost always
         return text[:255]
     return "".join(c if c.isprintable() else "?" for c in text[:255])
-
-
-def throttle(address: str, username: str) -> None:
-    """Refuses an address that has failed too often.
-
-    :raises TooManyFailures: after 10 failures for the user name, or 100 in all, in 5 minutes.
-    """
-    recent = Failure.select().where(Failure.address == address, Failure.at.between(*window()))
-    if (
-        recent.where(Failure.username == username).count() >= PER_USER
-        or recent.count() >= PER_ADDRESS
-    ):
-        raise TooManyFailures(
-            f"Too many wrong passwords from {address}; wait {WINDOW.seconds // 60} minutes.",
-            retry_after=WINDOW.seconds,
-        )
-
-
-def window() -> tuple[datetime, datetime]:
-    """Between which moments failures count.
-
-    Those that are hours ahead are of a clock that was set back, and would count for as long.
-    """
-    now = utcnow()
-    return now - WINDOW, now + WINDOW
-
-
-@retried
-def note_failure(address: str, username: str) -> None:
-    """Counts a wrong password and forgets those that no longer count."""
-    with transaction():
-        Failure.delete().where(~Failure.at.between(*window())).execute()
-        Failure.create(address=address, username=username)
-    log.warning("Wrong credentials for %s from %s.", username, address)
 
 
 @retried

@@ -139,9 +139,8 @@ def has_default(user: OldUser) -> bool:
 
     Other hashes than those of 2018 are not checked: they could be malformed, or take days.
     """
-    default, password_hash = DEFAULTS.get(user.role), user.password_hash
-    is_known = default is not None and passwords.is_sha_crypt(password_hash)
-    return is_known and passwords.matches(default, password_hash)
+    default = DEFAULTS.get(user.role)
+    return default is not None and passwords.matches_sha_crypt(default, user.password_hash)
 
 
 @retried

@@ -11,7 +11,7 @@ import hmac
 import secrets
 from datetime import timedelta
 
-from extrapypi.auth import Actor, secret_digest, source
+from extrapypi.auth import WRONG, Actor, secret_digest, source
 from extrapypi.database import fetch, retried, transaction, utcnow
 from extrapypi.errors import Forbidden, NotLoggedIn
 from extrapypi.models import Session, User
@@ -54,11 +54,34 @@ def actor_of(environ: dict) -> Actor | None:
     return Actor(name, role, serial, user_id, session=digest, session_id=session_id, **where)
 
 
+def still_there(environ: dict) -> Actor:
+    """Who is logged in with the request's cookie, when its body has come, which may be slow.
+
+    :raises NotLoggedIn: when that is nobody any more.
+    """
+    actor = actor_of(environ)
+    if actor is None:
+        raise NotLoggedIn("The session was ended.")
+    return actor
+
+
+def cookie_name(environ: dict, name: str) -> str:
+    """The name that a cookie of ours has in browsers.
+
+    Under https its beginning lets nobody else set it: no page over http and, but for an application
+    below a prefix, no other host of the domain.
+    """
+    if environ["wsgi.url_scheme"] != "https":
+        return name
+    return f"{'__Secure-' if environ.get('SCRIPT_NAME') else '__Host-'}{name}"
+
+
 def cookie(environ: dict, name: str) -> str:
     """The value of a cookie of ours; "" when it is absent, or longer than one of them.
 
     Other programs of the host may have set others, in any form.
     """
+    name = cookie_name(environ, name)
     for part in environ.get("HTTP_COOKIE", "").split(";"):
         key, _, value = part.strip().partition("=")
         if key == name and len(value) <= LONGEST_COOKIE:
@@ -71,9 +94,16 @@ def start(user: User, lifetime: int, environ: dict) -> str:
     """Logs a browser in for so many seconds; the token for its cookie, 256 random bits.
 
     Forgets the sessions that have expired.
+
+    :param user: as it was when its password was checked.
+    :raises NotLoggedIn: when it has another one by now, or is not active any more.
     """
     token, where = secrets.token_urlsafe(32), source(environ)
+    same = (User.id == user.id) & (User.password_hash == user.password_hash) & User.is_active
     with transaction():
+        # Holds up who changes the account; afterwards the session is there, to be ended with it.
+        if not User.update(last_login_at=utcnow()).where(same).execute():
+            raise NotLoggedIn(WRONG)
         Session.delete().where(Session.expires_at <= utcnow()).execute()
         Session.create(
             user=user,
@@ -154,6 +184,8 @@ def check_origin(environ: dict) -> None:
     site = environ.get("HTTP_SEC_FETCH_SITE")
     origin = environ.get("HTTP_ORIGIN", "")
     host = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
-    is_own = site in ("same-origin", "none") if site else origin.partition("://")[2] in ("", host)
-    if not is_own or origin == "null":
+    is_own = not origin or origin.partition("://")[2] == host
+    if site:
+        is_own = site in ("same-origin", "none") and origin != "null"
+    if not is_own:
         raise Forbidden(f"A form of another site ({(origin or site)[:100]}) is not taken here.")

@@ -9,48 +9,14 @@ from archives_made import wheel_bytes
 from conftest import COMMAND_LINE, USERS, as_user, upload
 
 from extrapypi import accounts, passwords
-from extrapypi.app import ROUTES
 from extrapypi.database import utcnow
 from extrapypi.errors import InvalidInput
-from extrapypi.models import ROLES, TABLES, Failure, Journal, Token, User
+from extrapypi.models import TABLES, Journal, Token, User
 
 
 def token(**options) -> str:
     """The secret of a new token of the developer."""
     return accounts.create_token(COMMAND_LINE, options.pop("user", "developer"), **options)[1]
-
-
-GUARDED = [(method, path, role) for method, path, _, role in ROUTES if role]
-
-
-@pytest.mark.parametrize(("method", "path", "role"), GUARDED)
-def test_without_credentials_every_guarded_route_asks_for_them(client, method, path, role):
-    url = path.replace("<project>", "x").replace("<version>", "1").replace("<filename>", "f")
-    answer = client.request(url, method=method, status=401)
-    assert answer.headers["WWW-Authenticate"].startswith('Basic realm="')
-    assert answer.headers["Cache-Control"] == "no-store"
-    if method == "GET":
-        assert answer.headers["Content-Length"] == "0"
-
-
-@pytest.mark.parametrize(("method", "path", "role"), GUARDED)
-@pytest.mark.parametrize("own", ROLES)
-def test_every_guarded_route_takes_its_role_and_those_above(as_role, method, path, role, own):
-    url = path.replace("<project>", "x").replace("<version>", "1").replace("<filename>", "f")
-    answer = as_role(own).request(url, method=method, status="*")
-    assert (answer.status_int == 403) == (ROLES.index(own) < ROLES.index(role))
-
-
-def test_unknown_and_known_names_look_the_same_without_credentials(client, as_role):
-    upload(as_role("developer"))
-    known, unknown = (
-        client.get(f"/simple/{name}/", status=401) for name in ("demo-pkg", "nothing")
-    )
-    assert (known.status, known.headerlist, known.body) == (
-        unknown.status,
-        unknown.headerlist,
-        unknown.body,
-    )
 
 
 @pytest.mark.parametrize(
@@ -169,48 +135,6 @@ def test_the_last_use_of_user_and_token_is_written_in_the_end(app):
     assert Token.get().last_used_from == "10.1.2.3"
     assert Token.get().last_used_at is not None
     assert User.named("developer").last_login_at is not None
-
-
-def test_ten_wrong_passwords_close_the_door_for_that_name_and_address_only(app):
-    wrong = as_user(app, "installer", "wrong")
-    for _ in range(10):
-        wrong.get("/simple/", status=401)
-    answer = wrong.get("/simple/", status=429)
-    assert answer.headers["Retry-After"] == "300"
-    as_user(app, "installer", USERS["installer"]).get("/simple/", status=429)
-    as_user(app, "installer", USERS["installer"], REMOTE_ADDR="10.0.0.9").get("/simple/")
-    as_user(app, "maintainer", USERS["maintainer"]).get("/simple/")
-
-
-def test_who_was_let_in_before_is_not_locked_out_by_wrong_passwords(app):
-    good = as_user(app, "installer", USERS["installer"])
-    good.get("/simple/")
-    for _ in range(12):
-        as_user(app, "installer", "wrong").get("/simple/", status="*")
-    good.get("/simple/")
-
-
-def test_a_hundred_failures_close_the_door_for_the_address(app):
-    for number in range(100):
-        as_user(app, f"guess{number}", "wrong").get("/simple/", status=401)
-    as_user(app, "maintainer", USERS["maintainer"]).get("/simple/", status=429)
-
-
-def test_old_failures_are_forgotten(app):
-    past = utcnow().replace(year=2020)
-    Failure.insert_many(
-        [{"address": "127.0.0.1", "username": "installer", "at": past}] * 20
-    ).execute()
-    as_user(app, "installer", "wrong").get("/simple/", status=401)
-    assert Failure.select().count() == 1
-
-
-def test_good_tokens_pass_while_bad_ones_are_throttled(app):
-    good = as_user(app, "__token__", token())
-    for _ in range(10):
-        as_user(app, "__token__", "xpypi_bad").get("/simple/", status=401)
-    as_user(app, "__token__", "xpypi_bad").get("/simple/", status=429)
-    good.get("/simple/")
 
 
 def test_neither_passwords_nor_tokens_reach_the_log(log, app):

@@ -15,7 +15,7 @@ from archives_made import wheel_bytes
 from clients import CHECKOUT
 from conftest import at_once
 
-from extrapypi import config, database
+from extrapypi import config, database, passwords
 from extrapypi.commandline import COMMANDS, main, parser
 from extrapypi.errors import ConfigError
 from extrapypi.models import File, Package, Token, User
@@ -216,6 +216,24 @@ def test_users_come_and_go(ready, monkeypatch):
     ready("delete-user", "Anna")
     assert "no user anna" in ready("delete-user", "anna", status=1)
     assert "last active admin" in ready("delete-user", "admin", status=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("create-user", "anna", "-", "anna@example.org"), "anna"),
+        (("set-password", "admin", "-"), "admin"),
+        (("init", "--user", "ben", "--password", "-"), "ben"),
+        (("init", "--pip-user", "ci", "--pip-pwd", "-"), "ci"),
+    ],
+)
+def test_a_password_need_not_stand_in_the_list_of_processes_and_is_not_told(
+    ready, monkeypatch, words, name
+):
+    for password, status in (("pA-55", 1), ("a secret from a pipe", 0)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+        assert password not in ready(*words, status=status)
+    assert passwords.matches("a secret from a pipe", User.named(name).password_hash)
 
 
 def test_a_token_is_shown_once_and_can_be_revoked(ready):

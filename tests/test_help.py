@@ -31,7 +31,8 @@ def test_urls_are_those_behind_the_proxy(settings, tables):
         "/index/dashboard/login", {"username": "installer", "password": "secret of installer"}
     )
     assert answer.location == "https://pypi.example/index/dashboard/"
-    browser.set_cookie("extrapypi_session", re.search("session=([^;]+)", str(answer.headers))[1])
+    token = re.search("session=([^;]+)", str(answer.headers))[1]
+    browser.set_cookie("__Secure-extrapypi_session", token)
     page = browser.get("/index/dashboard/help/")
     assert "https://pypi.example/index/simple/" in page.text
     assert "machine pypi.example login installer" in page.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 from urllib.parse import urlencode
 
@@ -51,12 +52,29 @@ def test_who_logs_in_goes_on_to_where_he_wanted(browser):
         "//[x",
         "http://[",
         "//a\u2100b",
+        "///evil.example",
+        "https:evil.example",
+        "https:/evil.example",
+        "/\x00/evil.example",
+        "\u3000//evil.example",
+        "/\u2028/evil.example",
         "",
     ],
 )
 def test_nobody_is_sent_to_another_site_after_logging_in(browser, target):
     answer = browser.post("/dashboard/login?" + urlencode({"next": target}), FORM, status=303)
     assert answer.location == "http://localhost:80/dashboard/"
+
+
+@pytest.mark.parametrize("prefix", ["", "/index"])
+@pytest.mark.parametrize(
+    "path", ["%2f%2fevil.example", "%5cevil.example", "%09/evil.example", "..//x", "@evil.example"]
+)
+def test_what_looks_like_another_site_stays_a_path_of_this_one(settings, tables, prefix, path):
+    with closing(create_app({**settings, "URL_PREFIX": prefix})) as app:
+        login = f"{prefix}/dashboard/login?{urlencode({'next': f'/{path}'})}"
+        answer = Browser(app).post(login, FORM, status=303)
+        assert answer.location == f"http://localhost:80{prefix}/{path}"
 
 
 def test_every_failure_is_told_by_the_same_words_and_what_was_typed_stays(browser, app):
@@ -82,16 +100,6 @@ def test_too_many_wrong_passwords_are_429_and_a_session_goes_on(browser, app):
     answer = browser.post("/dashboard/login", {**FORM, "password": "wrong"}, status=429)
     assert answer.headers["Retry-After"] == "300"
     inside.get("/dashboard/")
-
-
-def test_the_cookie_is_for_this_site_only_and_no_script_sees_it(app):
-    line = cookie_of(Browser(app).post("/dashboard/login", FORM)).lower()
-    for part in ("httponly", "samesite=lax", "path=/"):
-        assert part in line
-    assert "secure" not in line
-    assert "max-age" not in line
-    safe = Browser(app, **{"wsgi.url_scheme": "https"})
-    assert "secure" in cookie_of(safe.post("/dashboard/login", FORM)).lower()
 
 
 @pytest.mark.parametrize(("remember", "hours"), [("", 12), ("1", 30 * 24)])
@@ -139,11 +147,6 @@ def test_a_changed_password_and_an_account_that_is_shut_out_end_all_sessions(app
     assert "login" in browser.get("/dashboard/", status=303).location
 
 
-def test_basic_credentials_and_tokens_open_no_page(as_role):
-    answer = as_role("admin").get("/dashboard/", status=303)
-    assert answer.location == "http://localhost:80/dashboard/login"
-
-
 def test_links_to_files_work_in_a_browser_but_nothing_is_published_with_its_cookie(app, as_role):
     upload(as_role("developer"))
     browser = Browser(app, "developer")
@@ -161,6 +164,8 @@ def test_links_to_files_work_in_a_browser_but_nothing_is_published_with_its_cook
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://localhost:81"},
+        {"Origin": "file://"},
+        {"Origin": "localhost:80"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:80"},
     ],
@@ -191,18 +196,6 @@ def test_a_form_without_the_sessions_token_is_refused(app):
     for token in ("", "x", other.form_token, "ä"):
         browser.post("/dashboard/logout", {"form_token": token}, status=403)
     assert Session.select().count() == 2
-
-
-def test_with_several_secret_keys_forms_of_all_of_them_are_taken(settings, tables):
-    app = create_app(settings)
-    browser = Browser(app, "developer")
-    keys = ["a new one of some length", settings["SECRET_KEY"]]
-    later = create_app({**settings, "SECRET_KEY": keys})
-    browser.app = webtest.lint.middleware(later)
-    browser.send("/dashboard/logout")
-    assert Session.select().count() == 0
-    app.close()
-    later.close()
 
 
 @pytest.mark.parametrize("value", ["", "x", "ä", "a" * 5000, '"; drop', "\\303", '"\\351.x"'])

@@ -13,7 +13,7 @@ from archives_made import wheel_bytes
 from conftest import COMMAND_LINE, USERS, as_user, at_once, counts, upload
 from s3_server import Line
 
-from extrapypi import accounts, auth, database
+from extrapypi import accounts, database, throttling
 from extrapypi.database import connection, fetch, retried, transaction
 from extrapypi.errors import BrokenOff, InvalidInput, Unavailable
 from extrapypi.models import Failure, File, Release, Serial, User, writing
@@ -141,7 +141,7 @@ def test_many_wrong_passwords_at_once_are_all_counted(tables):
     def work(number: int) -> None:
         with connection():
             for _ in range(10):
-                auth.note_failure("10.0.0.1", f"user {number}")
+                throttling.note_failure("10.0.0.1", f"user {number}", "a user")
 
     at_once(8, work)
     assert Failure.select().count() == 80

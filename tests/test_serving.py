@@ -359,3 +359,10 @@ def test_a_stop_that_does_not_wait_removes_half_sent_uploads(own_index):
         own_index.process.send_signal(signal.SIGINT)
         assert own_index.process.wait(10) == 0
     assert list(incoming.iterdir()) == []
+
+
+def test_credentials_in_a_url_reach_no_log(index):
+    for path in ("http://admin:hunter2@localhost/simple/", "/simple/?password=hunter2"):
+        with connect(index) as connection:
+            assert exchange(connection, path, Referer=f"http://localhost{path}")[0] == "200 OK"
+    assert "hunter2" not in index.log.read_text()

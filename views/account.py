@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bottle import request
 
-from extrapypi import accounts, people, sessions
-from extrapypi.errors import InvalidInput, NotLoggedIn, TooManyFailures
-from extrapypi.models import Session, Token, User
+from extrapypi import accounts, auth, people, sessions
+from extrapypi.errors import InvalidInput, NotLoggedIn
+from extrapypi.models import Session, Token
 from extrapypi.views.browser import done, field, log_in, page
 
 EXPIRY = (("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year"), ("", "never"))
@@ -19,18 +19,17 @@ def account_page(site, actor, name: str, faults: dict, status: int = 400, **valu
     return page(site, actor, f"account/{name}.html", code, user=user, faults=faults, **values)
 
 
-def check_password(site, actor) -> None:
+def check_password(actor) -> None:
     """Makes sure that the owner of the session sits before it.
 
-    :raises InvalidInput: for another password; too many of them end like failed logins.
+    :raises InvalidInput: for another password.
+    :raises TooManyFailures: after too many of them, as at the login.
     """
     sent = request.forms.getunicode("password", "")
     try:
-        site.authenticator.by_password(actor.username, sent, request.environ)
+        auth.check_password(actor.username, sent, request.environ)
     except NotLoggedIn:
         raise InvalidInput("This is not your password.", "password") from None
-    except TooManyFailures as error:
-        raise InvalidInput(str(error), "password") from error
 
 
 def profile(site, actor):
@@ -38,7 +37,7 @@ def profile(site, actor):
     faults, email = {}, field("email")
     if request.method == "POST":
         try:
-            check_password(site, actor)
+            check_password(actor)
             accounts.edit_user(actor, actor.username, email=email)
             return done(site, "/user/", "Your e-mail address is changed.")
         except InvalidInput as error:
@@ -63,7 +62,7 @@ def password_changed(site, actor):
 
     :raises InvalidInput: with the field that is wrong.
     """
-    check_password(site, actor)
+    check_password(actor)
     new = request.forms.getunicode("new", "")
     if new != request.forms.getunicode("again", ""):
         raise InvalidInput("The two are not the same.", "again")
@@ -74,7 +73,7 @@ def password_changed(site, actor):
         raise InvalidInput(str(error), "new") from error
     message = "Your password is changed. All other browsers are logged out."
     response = done(site, "/user/password", message)
-    log_in(response, User.get_by_id(actor.user_id), lifetime, is_kept)
+    log_in(response, people.user_of(actor.user_id), lifetime, is_kept)
     return response
 
 

@@ -55,7 +55,7 @@ def page(
     response = HTTPResponse(render(site, template, **common, **values), status, HEADERS)
     request.environ["extrapypi.policy"] = policy(site.config.README_IMAGES)
     if message:
-        response.delete_cookie(MESSAGE, path=prefix() or "/")
+        drop_cookie(response, MESSAGE)
     return response
 
 
@@ -117,13 +117,20 @@ def set_cookie(response: HTTPResponse, name: str, value: str, **options: object)
     """Sets a cookie that only this application gets, and no script sees."""
     secure = request.environ["wsgi.url_scheme"] == "https"
     place = {"path": prefix() or "/", "httponly": True, "samesite": "lax", "secure": secure}
-    response.set_cookie(name, value, **place, **options)
+    response.set_cookie(sessions.cookie_name(request.environ, name), value, **place, **options)
+
+
+def drop_cookie(response: HTTPResponse, name: str) -> None:
+    """Takes a cookie of ours from the browser."""
+    set_cookie(response, name, "", max_age=0, expires=0)
 
 
 def log_in(response: HTTPResponse, user: User, lifetime: int, remember: bool) -> None:
     """Starts a session of so many seconds for this browser.
 
+    :param user: as it was when its password was checked.
     :param remember: whether the browser keeps it when it is closed.
+    :raises NotLoggedIn: when it has another password by now, or is not active any more.
     """
     token = sessions.start(user, lifetime, request.environ)
     set_cookie(response, sessions.COOKIE, token, **({"max_age": lifetime} if remember else {}))

@@ -41,7 +41,7 @@ def log_in_first(site) -> HTTPResponse:
     """Sends the browser to the login page, and back afterwards."""
     query = request.environ.get("QUERY_STRING", "")
     back = request.path + (f"?{query}" if query else "")
-    if request.method != "GET" or back == "/dashboard/":
+    if request.method == "POST" or back == "/dashboard/":
         return done(site, "/dashboard/login")
     return done(site, f"/dashboard/login?next={quote(back, safe='')}")
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from bottle import request
 
 from extrapypi import sessions
-from extrapypi.auth import WRONG
+from extrapypi.auth import check_password
 from extrapypi.errors import NotLoggedIn, TooManyFailures
-from extrapypi.models import User
-from extrapypi.views import prefix
-from extrapypi.views.browser import done, field, log_in, page, safe_next
+from extrapypi.views.browser import done, drop_cookie, field, log_in, page, safe_next
 
 
 def login(site, actor):
@@ -19,20 +17,15 @@ def login(site, actor):
         if actor is not None:
             return done(site, target)
         return login_page(site, target)
+    config, remember = site.config, bool(field("remember"))
+    lifetime = config.REMEMBER_LIFETIME if remember else config.SESSION_LIFETIME
+    response = done(site, target)
     try:
-        found = site.authenticator.by_password(
-            field("username"), request.forms.getunicode("password", ""), request.environ
-        )
-        user = User.get_or_none(User.id == found.user_id)
-        if user is None:  # deleted in this moment
-            raise NotLoggedIn(WRONG)
+        password = request.forms.getunicode("password", "")
+        user = check_password(field("username"), password, request.environ)
+        log_in(response, user, lifetime, remember)
     except (NotLoggedIn, TooManyFailures) as error:
         return login_page(site, target, error)
-    remember = bool(field("remember"))
-    config = site.config
-    response = done(site, target)
-    lifetime = config.REMEMBER_LIFETIME if remember else config.SESSION_LIFETIME
-    log_in(response, user, lifetime, remember)
     if actor is not None:
         sessions.end(actor, [actor.session_id])
     return response
@@ -54,5 +47,5 @@ def logout(site, actor):
         return page(site, actor, "login/logout.html")
     sessions.end(actor, [actor.session_id])
     response = done(site, "/dashboard/login", "You are logged out.")
-    response.delete_cookie(sessions.COOKIE, path=prefix() or "/")
+    drop_cookie(response, sessions.COOKIE)
     return response

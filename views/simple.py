@@ -80,6 +80,8 @@ def upload(site, actor):
     """POST /simple/ and /legacy/"""
     give_back()  # the body may come slowly
     with forms.sent_form(site.storage, site.config.MAX_UPLOAD_SIZE) as (fields, incoming):
+        actor = site.authenticator.actor(request.environ)  # shut out, perhaps, in the meantime
+        actor.check("maintainer")
         check_action(forms.value(fields, ":action"))
         if incoming is None:
             raise InvalidUpload("The form has no file named content.")

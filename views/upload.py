@@ -40,6 +40,8 @@ def upload(site, actor):
         sent = forms.sent_files(site.storage, site.config.MAX_UPLOAD_SIZE, check)
         try:
             for filename, incoming in sent:
+                actor = sessions.still_there(request.environ)
+                actor.check("maintainer")
                 results.append(judged(site, actor, filename, incoming))
         except (InvalidInput, TooLarge) as error:
             if not results:

@@ -45,10 +45,11 @@ def edit(site, actor, user_id):
         return user_page(site, actor, user)
     wanted = {"email": field("email"), "role": field("role"), "is_active": bool(field("is_active"))}
     try:
-        accounts.edit_user(actor, user.username, **wanted)
+        ended = accounts.edit_user(actor, user.username, **wanted)
     except InvalidInput as error:
         return user_page(site, actor, user, error, wanted)
-    return done(site, home(user), f"{user.username} is changed.")
+    also = " and logged out everywhere" if ended else ""
+    return done(site, home(user), f"{user.username} is changed{also}.")
 
 
 def user_page(
