@@ -166,7 +166,7 @@ def test_nothing_fails_is_lost_or_grows_while_16_clients_do_all_at_once(
     engine, uploads, downloads, seconds, tmp_path, request
 ):
     url = empty_database(request, engine, tmp_path)
-    index = Index(tmp_path, f"DATABASE_URL = {url!r}")
+    index = Index(tmp_path, f"DATABASE_URL = {url!r}", roles=())
     database.bind(url)
     before = Serial.get().value
     try:
