@@ -22,7 +22,7 @@ from extrapypi.auth import Actor
 from extrapypi.batches import Batch, Writer
 from extrapypi.checking import Fault, Listed, digest_of
 from extrapypi.database import connection, retried
-from extrapypi.errors import InvalidUpload, NotFound, NotStored, StorageError, Unavailable
+from extrapypi.errors import InvalidUpload, NotFound, NotStored, Unavailable
 from extrapypi.incoming import Incoming, storage_errors
 from extrapypi.models import File, Journal, Package, UsedFilename, writing
 from extrapypi.storage import SIDECAR, STALE, BaseStorage, received
@@ -41,26 +41,22 @@ class Sweeper(Batch):
         self.due = time.monotonic() + DAY
 
     def flush(self) -> None:
-        if time.monotonic() < self.due:
-            return
-        self.due = time.monotonic() + DAY
-        try:
-            with connection():
-                sweep(self.storage)
-        except (peewee.PeeweeException, Unavailable) as error:
-            log.warning("The storage was not swept: %s", error)
+        if time.monotonic() >= self.due:
+            self.due = time.monotonic() + DAY
+            sweep(self.storage)
 
 
 def sweep(storage: BaseStorage) -> None:
     """Removes what uploads and deletions left that never came to an end.
 
     Temporary files go when they are old; what was stored and is not on the index, when a note
-    tells of it.
+    tells of it. What cannot be removed now stays for the next time.
     """
     try:
-        storage.sweep()
-        sweep_noted(storage)
-    except StorageError as error:  # files may be served all the same
+        with connection():
+            storage.sweep()
+            sweep_noted(storage)
+    except (peewee.PeeweeException, Unavailable) as error:  # files may be served all the same
         log.warning("What was broken off stays in the storage for now: %s", error)
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -219,17 +219,27 @@ class Request(NamedTuple):
 
 
 class Index:
-    """extrapypi as a process of its own, with accounts, below a folder."""
+    """extrapypi as a process of its own, below a folder.
+
+    It has an admin, a user for pip and one of each of the roles.
+    """
 
     PROGRAM = ("extrapypi", "run", "--port", "0")  # behind python -m
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(
+        self, folder: Path, settings: str = "", roles: Iterable[str] = (MAINTAINER, DEVELOPER)
+    ) -> None:
         self.folder = folder
         self.empty = folder / "empty"
         self.empty.mkdir()
         self.log = folder / "stderr"
         self.environment = {**isolated(folder), "PYTHONPATH": str(CHECKOUT)}
         self._set_up(settings)
+        for role in roles:
+            mail = f"{role}@localhost"
+            self.command("create-user", role, PASSWORDS[role], mail, "--role", role)
+        if DEVELOPER in roles:
+            self.token = self.command("token", "create", DEVELOPER, "--scope", "upload").strip()
         self.start()
 
     def _set_up(self, settings: str) -> None:
@@ -238,10 +248,6 @@ class Index:
         config.write_text(f"{config.read_text()}\n{AT_ONCE}\n{settings}\n")
         self.environment["EXTRAPYPI_CONFIG"] = str(config)
         self.command("init", "--password", PASSWORDS[ADMIN], "--pip-pwd", PASSWORDS[INSTALLER])
-        for role in (MAINTAINER, DEVELOPER):
-            mail = f"{role}@localhost"
-            self.command("create-user", role, PASSWORDS[role], mail, "--role", role)
-        self.token = self.command("token", "create", DEVELOPER, "--scope", "upload").strip()
 
     def start(self) -> None:
         """Starts the server, which listens at a port of its own."""

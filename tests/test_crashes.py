@@ -159,7 +159,7 @@ def test_after_kill_9_every_listed_file_is_whole_and_no_name_is_stuck(
         server = request.getfixturevalue("object_store")
         params = server.params(server.new_bucket(), spool_folder=str(tmp_path / "spool"))
     settings += f"STORAGE = {driver!r}\nSTORAGE_PARAMS = {params!r}\n"
-    index = Index(tmp_path, settings)
+    index = Index(tmp_path, settings, roles=())
     try:
         crashing = Crashing(index, random, LARGEST[driver])
         taken = crashing.round()

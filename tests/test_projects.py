@@ -8,11 +8,11 @@ import re
 import pytest
 import webtest
 from archives_made import sdist_bytes, wheel_bytes
-from conftest import COMMAND_LINE, USERS, upload
+from conftest import COMMAND_LINE, USERS, at_once, upload
 from queries import asked, plan, scans
 
 from extrapypi import accounts, catalogue, dependencies, packages
-from extrapypi.models import ROLES, File, Package
+from extrapypi.models import ROLES, File, Package, Release
 from extrapypi.views import projects
 
 PROJECT = "/dashboard/packages/demo-pkg/"
@@ -571,3 +571,23 @@ def test_a_project_that_went_meanwhile_is_not_found(as_role, browser):
     publish(as_role("developer"))
     Package.update(latest_release_id=None).execute()  # as it is while the last release goes
     browser().get(PROJECT, status=404)
+
+
+def test_while_the_latest_release_is_deleted_the_page_shows_what_there_is(
+    as_role, browser, app, monkeypatch
+):
+    for version in ("1.0", "2.0"):
+        publish(as_role("developer"), version=version)
+    client, select = browser(), Release.select
+
+    def delete(number: int) -> None:
+        packages.delete(app.site.storage, COMMAND_LINE, "demo-pkg", "2.0")
+
+    def deleted_before(*columns):
+        monkeypatch.undo()
+        at_once(1, delete)
+        return select(*columns)
+
+    monkeypatch.setattr(Release, "select", deleted_before)
+    client.get(PROJECT)
+    assert "demo-pkg 1.0" in words(client.get(PROJECT))

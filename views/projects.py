@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from extrapypi import browsing, catalogue, counts, dependencies, history, rendering, wheels
+from extrapypi.database import snapshot
 from extrapypi.errors import InvalidInput
 from extrapypi.links import licence, links
 from extrapypi.paging import MOST, page_number, paged
@@ -34,7 +35,8 @@ def project(site, actor, project, version=None):
     name = normalized(project)
     if name != project:
         return redirect(path(name, version), 301)
-    found = browsing.Project(package_for(actor, name), version)
+    with snapshot():  # or the latest release may be deleted between two queries
+        found = browsing.Project(package_for(actor, name), version)
     if version not in (None, found.release.version):
         return redirect(path(name, found.release.version))  # may be spelled otherwise some day
     tab = asked("tab") or "description"
