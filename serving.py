@@ -20,8 +20,8 @@ from typing import Any
 
 import waitress
 from waitress import wasyncore
-from waitress.buffers import ReadOnlyFileBasedBuffer
-from waitress.channel import HTTPChannel
+from waitress.buffers import ReadOnlyFileBasedBuffer, TempfileBasedBuffer
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 
 from extrapypi.database import is_server
@@ -43,8 +43,8 @@ SEND = 18_000
 # hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
 # never copied there.
 UNSENT = 64 * 1024**2
-UNSENT_IN_MEMORY = 256 * 1024  # the same while the disk has no room
-LARGE = 1024**2  # bytes from which an answer goes to the disk, unless it is in memory as a whole
+UNSENT_IN_MEMORY = 256 * 1024  # bytes of it that wait in memory, in all while the disk is full
+WHOLE = 1024**2  # bytes of a piece that can only be a whole answer, and stays where it is
 CONNECTIONS = 500  # at once; uv alone opens 80
 BACKLOG = 1024  # connections that wait to be accepted
 FILES_EACH = 3  # open files of a connection: itself, what comes in, what goes out
@@ -114,12 +114,32 @@ class Channel(HTTPChannel):
 
     def write_soon(self, data: Any) -> int:
         """Takes a piece of an answer, and waits while too much of it is unsent."""
-        if isinstance(data, bytes) and len(data) >= LARGE:
+        if isinstance(data, bytes) and len(data) >= WHOLE:
             data = ReadOnlyFileBasedBuffer(BytesIO(data))
             data.prepare()
         elif self.total_outbufs_len >= UNSENT_IN_MEMORY:
-            self.adj = self.server.adj if has_room(self.server.spool) else self.server.frugal
-        return super().write_soon(data)
+            self.adj = self.server.adj if self._is_on_disk() else self.server.frugal
+        try:
+            return super().write_soon(data)
+        except OSError as error:
+            log.error("An answer breaks off: %s.", error.strerror)
+            self.will_close = True
+            raise ClientDisconnected from error
+
+    def _is_on_disk(self) -> bool:
+        """Whether what comes next waits on the disk; False while that takes nothing.
+
+        waitress would go there by itself, and in vain try for ever to send what did not get there.
+        """
+        try:
+            has_room = room(self.server.spool) >= RESERVE
+            if has_room and not isinstance(self.outbufs[-1], TempfileBasedBuffer):
+                with self.outbuf_lock:
+                    self.outbufs.append(TempfileBasedBuffer())
+                    self.current_outbuf_count = 0
+        except (OSError, StorageError):
+            return False
+        return has_room
 
     def service(self) -> None:
         if self.server.stopping:
@@ -149,14 +169,6 @@ class Channel(HTTPChannel):
         """Whether a request is running, half read, or not fully answered."""
         half_read = self.request is not None and self.request.headers_finished
         return bool(self.requests or half_read or self.total_outbufs_len)
-
-
-def has_room(folder: Path) -> bool:
-    """Whether the folder's disk can take what waits to be sent."""
-    try:
-        return room(folder) >= RESERVE
-    except StorageError:
-        return False
 
 
 class Server:
@@ -197,7 +209,7 @@ class Server:
                 send_bytes=SEND,
                 inbuf_overflow=SPOOL_OVER,
                 outbuf_high_watermark=UNSENT,
-                outbuf_overflow=LARGE,
+                outbuf_overflow=2**62,  # Channel sees to that
                 connection_limit=connections(),
                 backlog=BACKLOG,
                 max_request_header_size=HEADERS,
