@@ -6,15 +6,15 @@ is late in sending or taking is known; and what waits for a slow one is kept fro
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-from waitress.buffers import ReadOnlyFileBasedBuffer
-from waitress.channel import HTTPChannel
+from waitress.buffers import ReadOnlyFileBasedBuffer, TempfileBasedBuffer
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 
 from extrapypi.answers import FAULT
@@ -27,11 +27,13 @@ from extrapypi.intake import RESERVE, Parser
 from extrapypi.pages import Answer
 from extrapypi.shortcut import IN_LOOP
 
+log = logging.getLogger("extrapypi")
+
 # Bytes of an answer that wait for the rest of it. A smaller one is sent at once, headers and body,
 # instead of in two pieces, which is a third more requests a second.
 SEND = 18_000
-UNSENT_IN_MEMORY = 256 * 1024  # the same while the disk has no room
-LARGE = 1024**2  # bytes from which an answer goes to the disk, unless it is in memory as a whole
+UNSENT_IN_MEMORY = 256 * 1024  # bytes of an answer that wait in memory; all while the disk is full
+WHOLE = 1024**2  # bytes of a piece that can only be a whole answer, and stays where it is
 # Bytes that are read at once of what may be many requests, or many chunks: all of them are looked
 # at before others have their turn.
 AHEAD = 8192
@@ -172,12 +174,32 @@ class Channel(HTTPChannel):
 
     def write_soon(self, data: Any) -> int:
         """Takes a piece of an answer, and waits while too much of it is unsent."""
-        if isinstance(data, bytes) and len(data) >= LARGE:
+        if isinstance(data, bytes) and len(data) >= WHOLE:
             data = ReadOnlyFileBasedBuffer(BytesIO(data))
             data.prepare()
         elif self.total_outbufs_len >= UNSENT_IN_MEMORY:
-            self.adj = self.server.adj if has_room(self.server.spool) else self.server.frugal
-        return super().write_soon(data)
+            self.adj = self.server.adj if self._is_on_disk() else self.server.frugal
+        try:
+            return super().write_soon(data)
+        except OSError as error:
+            log.error("An answer breaks off: %s.", error.strerror)
+            self.will_close = True
+            raise ClientDisconnected from error
+
+    def _is_on_disk(self) -> bool:
+        """Whether what comes next waits on the disk; False while that takes nothing.
+
+        waitress would go there by itself, and in vain try for ever to send what did not get there.
+        """
+        try:
+            has_room = room(self.server.spool) >= RESERVE
+            if has_room and not isinstance(self.outbufs[-1], TempfileBasedBuffer):
+                with self.outbuf_lock:
+                    self.outbufs.append(TempfileBasedBuffer())
+                    self.current_outbuf_count = 0
+        except (OSError, StorageError):
+            return False
+        return has_room
 
     def service(self) -> None:
         if self.server.stopping:
@@ -208,11 +230,3 @@ class Channel(HTTPChannel):
         """Whether a request is running, half read, or not fully answered."""
         half_read = self.request is not None and self.request.headers_finished
         return bool(self.requests or half_read or self.total_outbufs_len)
-
-
-def has_room(folder: Path) -> bool:
-    """Whether the folder's disk can take what waits to be sent."""
-    try:
-        return room(folder) >= RESERVE
-    except StorageError:
-        return False

@@ -114,7 +114,6 @@ class SQLite(peewee.SqliteDatabase):
     file: tuple[int, int] | None = None  # the one that was opened first
 
     def _connect(self) -> Any:
-        self.check_file()
         connection = super()._connect()
         self.file = self.file or identity(self.database)
         return connection

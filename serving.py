@@ -20,7 +20,7 @@ from typing import Any
 import waitress
 from waitress import wasyncore
 
-from extrapypi.channels import LARGE, PATIENCE, SEND, UNSENT_IN_MEMORY, Channel
+from extrapypi.channels import PATIENCE, SEND, UNSENT_IN_MEMORY, Channel
 from extrapypi.errors import ConfigError
 from extrapypi.gateway import Gateway
 from extrapypi.incoming import EXHAUSTED
@@ -87,7 +87,7 @@ class Server:
                 send_bytes=SEND,
                 inbuf_overflow=SPOOL_OVER,
                 outbuf_high_watermark=UNSENT,
-                outbuf_overflow=LARGE,
+                outbuf_overflow=2**62,  # Channel sees to that
                 connection_limit=connections(),
                 backlog=BACKLOG,
                 max_request_header_size=HEADERS,

@@ -197,6 +197,17 @@ def test_while_the_database_takes_nothing_the_numbers_wait(app, client, monkeypa
     assert written(app) == [("other", 3)]
 
 
+def test_of_what_is_written_in_parts_no_part_counts_twice(app, client, monkeypatch):
+    for agent in ("pip/1", "uv/1", "curl/1"):
+        client.get(URL, headers={"User-Agent": agent})
+    parts = iter([counts.add, failing])
+    with monkeypatch.context() as patch:
+        patch.setattr(counts, "PER_TRANSACTION", 1)
+        patch.setattr(counts, "add", lambda rows: next(parts)(rows))
+        app.site.writer.flush()
+    assert written(app) == [("curl", 1), ("pip", 1), ("uv", 1)]
+
+
 def test_only_so_many_numbers_wait(app, client, monkeypatch, log):
     monkeypatch.setattr(counts, "MOST_UNWRITTEN", 2)
     for agent in ("pip/1", "uv/1", "curl/1"):

@@ -26,8 +26,6 @@ from test_early import MET, ask, form, in_between, post, unmet
 from test_serving import answer, connect, request
 from test_upload_page import PATH, form_bytes
 
-from extrapypi.channels import LARGE
-
 FAULTS = {"full": "507 ", "without_files": "507 ", "read_only": "503 "}
 OLD_HASH = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"  # of "Hello world!"
 OLD_USER = f"Basic {base64.b64encode(f'{INSTALLER}:Hello world!'.encode()).decode()}"
@@ -206,7 +204,7 @@ def test_what_is_there_is_served_while_no_disk_takes_anything(index, disks):
         for path in ("/simple/", "/simple/there/", wheel_url("there"), "/pypi/there/json"):
             assert ask(index, request(path, Authorization=MET))[0] == "200 OK"
         long = ask(index, request(f"{wheel_url('there')}.metadata", Authorization=MET))
-        assert len(long[2]) > LARGE
+        assert len(long[2]) > 1024**2
         for path in ("/dashboard/", "/dashboard/packages/there/", "/user/", "/health"):
             assert ask(index, request(path, Cookie=cookie))[0] == "200 OK"
     assert ("an older one",) in execute(index, "SELECT rendered_by FROM releases")
@@ -321,7 +319,7 @@ def test_with_few_files_to_open_all_are_served_in_turn(index):
     )
     try:
         address = ("127.0.0.1", urlsplit(process.stdout.readline().split()[2]).port)
-        connections = [socket.create_connection(address, 30) for _ in range(100)]
+        connections = [socket.create_connection(address, 60) for _ in range(200)]
         for connection in connections:
             connection.sendall(WAYS["small"](index, "few"))
         for connection in connections:

@@ -267,7 +267,6 @@ LEAVES = [
     FILES,
     "/legacy/+simple/demo-pkg/",
     "/pypi/demo-pkg/json",
-    "/ping",
     "/nowhere",
 ]
 TOLERATED = ["//simple//demo-pkg/", "/simple/%64emo-pkg/", f"//packages/demo-pkg/{WHEEL}"]
@@ -280,6 +279,12 @@ def test_other_paths_and_queries_are_answered_by_the_routes(ways):
     taken = [path for path in LEAVES if ways.take(path)]
     assert taken == [f"{LIST}?"]  # which is no query
     assert all(ways.take(path) for path in TOLERATED)
+
+
+@on_sqlite
+def test_a_ping_is_answered_at_once_whoever_asks(ways):
+    for credentials in ("", "Bearer", "Basic eDp5"):
+        assert ways.take("/ping", Authorization=credentials)
 
 
 @on_sqlite
