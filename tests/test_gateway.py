@@ -99,6 +99,15 @@ def test_a_prefix_of_the_settings_works_stripped_or_not_and_wins(behind, left_by
     client.get(left_by_the_proxy + "/packages/" + url.partition("/packages/")[2])
 
 
+def test_what_stands_behind_an_address_is_none_of_it(behind, log):
+    """A zone may be any text: it would be another address at every guess, and a line of the log."""
+    client = behind(TRUSTED_PROXY=["127.0.0.1", "fe80::/10"])
+    client.authorization = ("Basic", ("developer", "wrong"))
+    client.get("/simple/", headers={"X-Forwarded-For": 'fe80::1%"x 200 0'}, status=401)
+    assert Failure.get().address == "127.0.0.1"
+    assert "fe80" not in log.read_text()
+
+
 def test_the_access_line_has_user_status_bytes_and_time(log, app):
     as_user(app, "installer", USERS["installer"]).get("/simple/", headers={"User-Agent": "pip/26"})
     line = log.read_text().splitlines()[-1]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import re
 import socket
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 from clients import ADMIN, PASSWORDS, Index
 from sockets import LAST, answer, connect, conversation, next_answer, request
 
 from extrapypi.framing import MOST_FIELDS
-from extrapypi.serving import CONNECTIONS, HEADERS
+from extrapypi.serving import CONNECTIONS, HEADERS, PATIENCE
 
 BASIC = "Basic " + base64.b64encode(f"{ADMIN}:{PASSWORDS[ADMIN]}".encode()).decode()
 AUTHORIZED = f"Authorization: {BASIC}".encode()
@@ -238,6 +240,11 @@ def test_a_body_that_nobody_wants_is_no_request_either(index, method, path):
     assert bool(answers[0].body) == (method != "HEAD")
 
 
+def test_the_answer_to_a_head_request_has_no_body_when_it_is_a_refusal(index):
+    sent = request("/ping", "HEAD", b"x" * 600_000)
+    assert [each.status[:4] for each in conversation(index, sent, "HEAD")] == ["413 "]
+
+
 def test_a_body_that_is_not_complete_is_not_acted_on(index):
     with index.requests() as seen, connect(index) as connection:
         connection.sendall(chunked(TE, body=b"5\r\nabcde\r\n")[: -len(HIDDEN)])
@@ -379,3 +386,48 @@ def test_connections_that_wait_make_room_for_others(index):
                 other.sendall(request("/ping"))
                 assert answer(other).body == b"pong"
     assert index.get("/ping") == b"pong"
+
+
+@pytest.mark.long
+def test_late_clients_lose_their_connection_and_slow_ones_do_not(tmp_path):
+    """200 that send a byte now and then, two that read nothing, and one at 1 KB a second."""
+    index = Index(tmp_path, "THREADS = 2")
+    index.add("large", files={"large.bin": Random(3).randbytes(20_000_000)})
+    path = "/packages/large/large-1.0-py3-none-any.whl"
+    half = request("/ping", "POST", b"x" * 100_000)
+    starts = (half[:-90_000], b"GET / HTTP/1.1\r\nX: ")
+    try:
+        with ExitStack() as stack:
+            late = [stack.enter_context(connect(index)) for _ in range(200)]
+            for connection in late:
+                connection.sendall(starts[connection.fileno() % 2])
+            for _ in range(2):
+                late.append(stack.enter_context(connect(index)))
+                late[-1].sendall(request(path, Authorization=BASIC))
+            slow = stack.enter_context(connect(index))
+            slow.sendall(half[:-100_000])
+            left = 100_000
+            for _ in range(PATIENCE // 5 + 10):
+                time.sleep(5)
+                for connection in late[:200]:
+                    with suppress(ConnectionError):
+                        connection.sendall(b"x")
+                if left > 10_000:
+                    slow.sendall(b"x" * 5_000)
+                    left -= 5_000
+                with connect(index) as other:
+                    other.sendall(request("/ping"))
+                    assert answer(other).body == b"pong"
+            assert all(is_closed(connection) for connection in late)
+            slow.sendall(b"x" * left)
+            assert answer(slow).status.startswith("405 ")
+    finally:
+        assert index.stop() == 0
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server has closed a connection; what it had sent before is read."""
+    with suppress(ConnectionResetError):
+        while connection.recv(1_000_000):
+            pass
+    return True
