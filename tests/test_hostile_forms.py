@@ -6,7 +6,6 @@ import tracemalloc
 from contextlib import ExitStack
 
 import pytest
-from archives_made import wheel_bytes
 from test_early import MET, ask, post
 from test_serving import answer, connect, request
 from watched import CONTENT, GIB, MIB, NAME, WAYS, attacked, form, refusal, unharmed
