@@ -27,7 +27,6 @@ RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads of programs
 UPLOAD_PAGE = "/dashboard/upload"  # that of browsers: several files at once
 LONGEST_LINE = 8192  # bytes, between the chunks of a body and behind the last one
-CHUNKED = 16 * 1024  # bytes of a body in chunks at once: for each chunk waitress copies the rest
 
 
 class Refusal:
@@ -137,12 +136,9 @@ class Parser(HTTPRequestParser):
         if len(self.open_forms) >= MOST_EARLY:
             return False
         is_large = self.content_length > SPOOL_OVER and not self.chunked
-        return is_large and self.command == "POST" and self.is_upload and self.is_known
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the request has credentials that were good before."""
-        return self.site.authenticator.has_met(self.headers.get("AUTHORIZATION", ""))
+        authorization = self.headers.get("AUTHORIZATION", "")
+        is_upload = is_large and self.command == "POST" and self.is_upload
+        return is_upload and self.site.authenticator.has_met(authorization)
 
     def read_early(self) -> None:
         """Lets the form be read while it comes in."""
@@ -216,8 +212,6 @@ class Parser(HTTPRequestParser):
         self.body_rcv.buf = Forgetful()
 
     def received(self, data: bytes) -> int:
-        if self.chunked:
-            data = data[:CHUNKED]
         try:
             taken = super().received(data)
             if self.chunked and self.error is None:

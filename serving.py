@@ -22,7 +22,7 @@ from extrapypi.database import is_server
 from extrapypi.errors import ConfigError
 from extrapypi.forms import EARLY
 from extrapypi.gateway import Gateway
-from extrapypi.intake import CHUNKED, SPOOL_OVER, Parser
+from extrapypi.intake import SPOOL_OVER, Parser
 from extrapypi.pages import Answer
 from extrapypi.shortcut import IN_LOOP
 
@@ -37,7 +37,6 @@ SEND = 18_000
 # never copied there.
 UNSENT = 64 * 1024**2
 CONNECTIONS = 500  # at once; uv alone opens 80
-SPARE = 50  # of them, kept for those who come; above that, some that only wait are closed
 BACKLOG = 1024  # connections that wait to be accepted
 HEADERS = 64 * 1024  # bytes of a request's headers
 
@@ -86,21 +85,6 @@ class Channel(HTTPChannel):
             return False
         authorization = request.headers.get("AUTHORIZATION", "")
         return not is_server() and request.site.authenticator.has_met(authorization)
-
-    @property
-    def standing(self) -> tuple[bool, float]:
-        """What is let go first when there are too many connections is the lowest: a stranger, old.
-
-        Known is only who sends a request with credentials that were good before.
-        """
-        request = self.request
-        is_known = request is not None and request.headers_finished and request.is_known
-        return is_known, self.creation_time
-
-    def recv(self, size: int) -> bytes:
-        """Bytes from the socket; few of a body in chunks, which can be six for a single one."""
-        is_chunked = self.request is not None and self.request.chunked
-        return super().recv(min(size, CHUNKED) if is_chunked else size)
 
     def make_ready(self) -> bool:
         """Makes the answer to the next request, if that is at hand; asks the application."""
@@ -215,21 +199,6 @@ class Server:
         wasyncore.poll2(seconds, self.map)
         while self.soon:
             self._answer(self.soon.popleft())
-        if len(self.map) > CONNECTIONS - SPARE:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        """Closes some connections that wait for a request, or for the rest of one.
-
-        Else strangers could take them all, and keep them with a byte now and then.
-        """
-        waiting = [
-            channel
-            for channel in self._channels()
-            if not channel.requests and not channel.total_outbufs_len
-        ]
-        for channel in sorted(waiting, key=lambda each: each.standing)[:SPARE]:
-            channel.handle_close()
 
     def _answer(self, channel: Channel) -> None:
         """Answers what is at hand, which takes no longer than to give the request to a thread."""

@@ -71,7 +71,7 @@ def judged(site, actor, filename: str, incoming: Incoming | ExtraPyPIError) -> R
         rendering.after_upload(distribution, site.config.README_IMAGES)
     except ExtraPyPIError as error:
         if error.status >= 500:
-            log.error("Upload of %r: %s (%r)", filename, error, error.__cause__)
+            log.error("Upload of %s: %s (%r)", filename, error, error.__cause__)
         return Result(filename, "refused", faults=getattr(error, "faults", (str(error),)))
     finally:
         give_back()  # the next file may come slowly
