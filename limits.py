@@ -39,15 +39,15 @@ class Tally:
                 f"{FREE_RATIO} bytes it may be {MAX_RATIO} times the file at most."
             )
 
-    def add_name(self, name: bytes) -> bytes:
-        """Digest of the name: 16 bytes, whatever is sent, times MAX_MEMBERS."""
+    def add_name(self, name: bytes) -> None:
+        """Counts a member; of its name 16 bytes are kept, whatever is sent."""
         mark = digest(name)
         if mark in self.names:
-            raise InvalidUpload(f"The archive has the name {shown(str(name, 'latin-1'))} twice.")
+            name_shown = shown(name.decode("utf-8", "replace"))
+            raise InvalidUpload(f"The archive has the name {name_shown} twice.")
         self.names.add(mark)
         if len(self.names) > MAX_MEMBERS:
             raise InvalidUpload(f"The archive has more than {MAX_MEMBERS} members.")
-        return mark
 
 
 def digest(name: bytes) -> bytes:

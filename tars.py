@@ -129,7 +129,10 @@ def tar_members(source: Gunzip) -> Iterator[TarMember]:
             extended += member.size
             check_size("A tar header", member.size, MAX_EXTENDED)
             check_size("All tar headers", extended, MAX_EXTENDED_TOTAL)
-            changes |= extension(member.kind, source.exactly(member.size))
+            more = extension(member.kind, source.exactly(member.size))
+            if more.keys() & changes.keys():  # of which some readers take the first, some the last
+                raise InvalidUpload("Headers of the tar archive name one member twice.")
+            changes |= more
         else:
             changes = {}
             if member.name not in ("", "."):

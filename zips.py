@@ -21,6 +21,8 @@ from extrapypi.limits import CHUNK, MAX_MEMBERS, Tally, check_name, check_size, 
 STORED, DEFLATED = 0, 8
 UTF8_NAME, DESCRIPTOR = 0x800, 0x8  # flags: how the name is written, sizes follow the data
 SECRET = 0x1 | 0x20 | 0x40 | 0x2000  # flags: encrypted, patched, strongly so, masked
+MAX_FIELDS = 4_096  # bytes behind a name; tools need less than 100
+WIDE, UNICODE_NAME = 1, 0x7075  # fields behind a name: numbers of zip64, the name once more
 UNSET = 2**32 - 1  # of a 32-bit number that stands in a zip64 field
 DESCRIPTOR_SIZES = (0, 12, 16, 20, 24)  # bytes; without and with signature, zip64
 END = struct.Struct("<4s4H2LH")
@@ -69,7 +71,8 @@ def zip_members(stream: BinaryIO) -> Iterator[ZipMember]:
         member, flags, name = central_entry(stream)
         tally.add_bytes(member.size)
         place = (member.offset, member.packed, member.size, flags, member.method)
-        places.append(PLACE.pack(*place, tally.add_name(name)))
+        tally.add_name(member.name.encode())
+        places.append(PLACE.pack(*place, digest(name)))
         yield member
     if stream.tell() != start + size:
         raise InvalidUpload("The zip archive has another number of members than it says.")
@@ -131,16 +134,22 @@ def central_entry(stream: BinaryIO) -> tuple[ZipMember, int, bytes]:
 def widened(extra: bytes, name: bytes, *numbers: int) -> list[int]:
     """The numbers, with those that did not fit taken from the zip64 field.
 
-    A Unicode name (field 0x7075) that is another name is refused: some readers prefer it.
+    A Unicode name (field 0x7075) that is another name is refused: some readers prefer it. So are
+    two fields of a kind that counts, of which some take the first and some the last.
     """
+    if len(extra) > MAX_FIELDS:
+        raise InvalidUpload(f"{shown(str(name, 'latin-1'))} has too long fields behind its name.")
     fields: dict[int, bytes] = {}
-    while len(extra) >= 4:
-        tag, size = struct.unpack_from("<HH", extra)
-        fields.setdefault(tag, extra[4 : 4 + size])
-        extra = extra[4 + size :]
-    if 0x7075 in fields and fields[0x7075][5:] != name:
+    at = 0
+    while at + 4 <= len(extra):
+        tag, size = struct.unpack_from("<HH", extra, at)
+        if tag in fields and tag in (WIDE, UNICODE_NAME):
+            raise InvalidUpload(f"{shown(str(name, 'latin-1'))} has the field {tag:#06x} twice.")
+        fields[tag] = extra[at + 4 : at + 4 + size]
+        at += 4 + size
+    if UNICODE_NAME in fields and fields[UNICODE_NAME][5:] != name:
         raise InvalidUpload(f"{shown(str(name, 'latin-1'))} has a second name.")
-    wide = iter(fields.get(1, b"")[at : at + 8] for at in range(0, 24, 8))
+    wide = iter(fields.get(WIDE, b"")[at : at + 8] for at in range(0, 24, 8))
     return [
         struct.unpack("<Q", next(wide, b""))[0] if number == UNSET else number for number in numbers
     ]

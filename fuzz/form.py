@@ -15,7 +15,7 @@ import checkout  # noqa: F401
 
 with atheris.instrument_imports(include=["extrapypi", "multipart"]):
     from extrapypi.errors import ExtraPyPIError
-    from extrapypi.forms import FilesReader, FormReader
+    from extrapypi.forms import FilesReader
     from extrapypi.intake import EarlyForm
     from extrapypi.storage import LocalStorage
 

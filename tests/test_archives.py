@@ -98,14 +98,24 @@ def starts_as_tar() -> bytes:
     return bytes(data)
 
 
-def second_name() -> bytes:
-    """A member with the Unicode name of another (field 0x7075)."""
+def with_fields(fields: bytes) -> bytes:
+    """A wheel with a member a.py that has these extra fields."""
     entry = zipfile.ZipInfo("a.py")
-    entry.extra = struct.pack("<HHBL", 0x7075, 9, 1, zipfile.crc32(b"a.py")) + b"b.py"
+    entry.extra = fields
     made = io.BytesIO(GOOD)
     with zipfile.ZipFile(made, "a") as archive:
         archive.writestr(entry, b"")
     return made.getvalue()
+
+
+def name_field(name: bytes) -> bytes:
+    """The field 0x7075 of a.py, which is its name in Unicode."""
+    return struct.pack("<HHBL", 0x7075, 5 + len(name), 1, zipfile.crc32(b"a.py")) + name
+
+
+def spelled_twice() -> bytes:
+    """Two members of one name, which one has in UTF-8 and the other in code page 437."""
+    return wheel(("\u00e9.py", b""), ("x.py", b"")).replace(b"x.py", b"\x82.py")
 
 
 def understated() -> bytes:
@@ -148,7 +158,11 @@ BAD_WHEELS = {
         "no sound zip",
     ),
     "long name": (wheel(("a/" * 2050 + "b", b"")), "4096"),
-    "second name": (second_name(), "second name"),
+    "second name": (with_fields(name_field(b"b.py")), "second name"),
+    "second name twice": (with_fields(name_field(b"a.py") + name_field(b"b.py")), "twice"),
+    "zip64 field twice": (with_fields(struct.pack("<HH", 1, 0) * 2), "twice"),
+    "long fields": (with_fields(b"\xff\xff\0\0" * 1025), "too long fields"),
+    "one name in two codings": (spelled_twice(), "twice"),
     "other local name": (GOOD.replace(b"demo_pkg.py", b"demo_pkh.py", 1), "contradict"),
     "other local size": (changed_entry(file_size=99), "contradict"),
     "too many": (zip64_end(0xFFFF, 100_001), "100000 members"),
@@ -259,10 +273,14 @@ def header(kind: bytes, size: int) -> bytes:
     return special(kind, size=size).tobuf(tarfile.GNU_FORMAT)
 
 
+def extended(kind: bytes, data: bytes) -> bytes:
+    """A header that extends the next one."""
+    return header(kind, len(data)) + data + b"\0" * (-len(data) % 512)
+
+
 def pax(records: bytes, kind: bytes = b"x") -> bytes:
     """A tar archive whose next member after PKG-INFO is extended by these records."""
-    block = records + b"\0" * (-len(records) % 512)
-    return tar(tail=header(kind, len(records)) + block + header(b"0", 0) + b"\0" * 1024)
+    return tar(tail=extended(kind, records) + header(b"0", 0) + b"\0" * 1024)
 
 
 def with_checksum_broken() -> bytes:
@@ -280,6 +298,8 @@ def with_size(field: bytes) -> bytes:
 PLAIN = tar()
 NOISE = random.Random(1).randbytes(7 * 2**19)  # or the many headers would be a bomb
 TOP = "demo_pkg-1.0/"
+LONG_NAME = extended(b"L", f"{TOP}x\0".encode())
+PATH = extended(b"x", b"23 path=demo_pkg-1.0/y\n")
 BAD_SDISTS = {
     "empty file": (b"", "cut off"),
     "text": (b"no sdist\n" * 99, "no sound tar.gz"),
@@ -327,6 +347,9 @@ BAD_SDISTS = {
     "pax nonsense": (pax(b"nonsense"), "damaged"),
     "pax length": (pax(b"99 path=x\n"), "damaged"),
     "global pax path": (pax(b"10 path=x\n", b"g"), "global"),
+    "two long names": (tar(tail=LONG_NAME * 2 + header(b"0", 0)), "one member twice"),
+    "long name and pax path": (tar(tail=LONG_NAME + PATH + header(b"0", 0)), "one member twice"),
+    "pax path and long name": (tar(tail=PATH + LONG_NAME + header(b"0", 0)), "one member twice"),
     "long pax": (tar(tail=header(b"x", 2**33) + b"x" * 512), "1048576"),
     "long GNU name": (tar(tail=header(b"L", 2**21) + b"x" * 512), "1048576"),
     "bomb": (tar((f"{TOP}z", b"\0" * (65 * 2**20))), "50 times"),

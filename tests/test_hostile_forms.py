@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
-from contextlib import ExitStack
 
 import pytest
-from archives_made import wheel_bytes
 from test_early import MET, ask, post
-from test_serving import answer, connect, request
+from test_serving import connect, request
 from watched import CONTENT, GIB, MIB, NAME, WAYS, attacked, form, refusal, unharmed
 
 from extrapypi.forms import FormReader
 from extrapypi.storage import LocalStorage
-
-STRANGERS = 600  # more connections than the server has
 
 
 @pytest.fixture(scope="module")
@@ -65,32 +61,6 @@ def test_a_form_that_is_none_is_refused(index, body, phrase, rest):
     assert phrase in refusal(index, post(body + rest, MET))
 
 
-LENGTHS = {
-    "two": "5\r\nContent-Length: 5",
-    "two that differ": "5\r\nContent-Length: 6",
-    "a list": "5, 5",
-    "negative": "-5",
-    "with a sign": "+5",
-    "hexadecimal": "0x5",
-    "with an underscore": "1_0",
-    "a fraction": "5.0",
-    "full width": "\uff15",
-    "nothing": " ",
-    "a word": "many",
-}
-
-
-@pytest.mark.parametrize("length", LENGTHS.values(), ids=LENGTHS)
-def test_a_length_that_is_none_is_refused_and_what_follows_is_no_request(index, length):
-    sent = request("/legacy/", "POST", Authorization=MET, Content_Length=length)
-    with unharmed(index), connect(index) as connection:
-        connection.sendall(sent + request("/ping"))
-        with connection.makefile("rb") as stream:
-            said = stream.read()  # to the end of the connection
-    assert said.startswith(b"HTTP/1.1 400 ") or said.startswith(b"HTTP/1.0 400 ")
-    assert said.count(b"HTTP/1.") == 1
-
-
 @pytest.mark.parametrize("rest", **WAYS)
 def test_a_length_that_is_too_short_cuts_the_form_off(index, rest):
     sent = post(WHOLE + rest, MET)
@@ -111,35 +81,6 @@ def test_a_body_in_chunks_has_the_length_of_its_chunks(index):
     chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(WHOLE) - 9, WHOLE[:-9])
     head = post(b"", MET).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     assert "cannot be read" in refusal(index, head + chunked)
-    lying = head.replace(b"Transfer", b"Content-Length: 5\r\nTransfer")
-    assert refusal(index, lying + chunked)
-
-
-HALVES = {
-    "nothing": b"",
-    "half a header": b"POST /legacy/ HTTP/1.1\r\nHost: x\r\nX: ",
-    "half a body": request("/legacy/", "POST", Authorization="Basic eDp5", Content_Length="9999"),
-}
-
-
-@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
-def test_strangers_that_never_come_to_an_end_stop_nobody(index, half):
-    sent = post(form((NAME, CONTENT), sha256_digest="wrong"), MET)
-    with unharmed(index), ExitStack() as stack:
-        slow = stack.enter_context(connect(index))
-        slow.sendall(sent[:-1])
-        for _ in range(STRANGERS):
-            stack.enter_context(connect(index)).sendall(half)
-        assert ask(index, request("/ping"))[2] == b"pong"
-        slow.sendall(sent[-1:])  # of one who is known
-        assert answer(slow)[0].startswith("400 Form field sha256_digest")
-
-
-def test_a_body_in_tiny_chunks_holds_nobody_up(index):
-    head = request("/legacy/", "POST", Content_Length="", Transfer_Encoding="chunked")
-    with connect(index) as connection:
-        connection.sendall(head + b"1\r\nx\r\n" * 500_000)
-        assert ask(index, request("/ping"))[2] == b"pong"
 
 
 def test_a_form_that_comes_in_tiny_pieces_takes_little_memory(tmp_path):

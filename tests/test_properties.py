@@ -14,7 +14,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 import pytest
 from archives_made import metadata_text, wheel_bytes
 from conftest import COMMAND_LINE, upload
-from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
 from multipart import content_disposition_quote
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_version, parse_sdist_filename, parse_wheel_filename
@@ -47,14 +48,15 @@ def joined(*pieces: str, most: int = 12) -> st.SearchStrategy[str]:
 PROJECTS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,6}[A-Za-z0-9])?", fullmatch=True)
 SIGNS = ("!", ".", "-", "_", "+", "v", "a", "b", "rc", "post", "dev", "alpha", "r")
 VERSIONS = joined("0", "1", "2", "10", *SIGNS, "\uff11", "\u017f", " ")
-TAGS = joined("py3", "cp312", "none", "any", "manylinux_2_17_x86_64", "-", ".", "_", "1", most=8)
+TAGS = joined("py3", "none", "any", "manylinux_2_17_x86_64", "-", ".", "_", "1", "/", most=8)
 FILENAMES = st.one_of(
     st.text(max_size=300),
     joined("a", "A", "1.0", "-", ".", "_", "/", "..", "\0", "%2f", "\\", ".whl", ".zip", ".tar.gz"),
     st.builds("{}-{}{}".format, PROJECTS, VERSIONS, st.sampled_from((".tar.gz", ".zip", ".whl"))),
     st.builds("{}-{}-{}.whl".format, PROJECTS, VERSIONS, TAGS),
-    st.builds("{}-1.0-py3-none-any.whl".format, PROJECTS),
+    st.builds("{}-1.0-py3-none-{}.whl".format, PROJECTS, TAGS),
 )
+LONG = st.builds("{:0>{}}{}".format, st.just("1"), st.integers(100, 130), VERSIONS)
 
 
 @given(FILENAMES)
@@ -62,7 +64,8 @@ def test_a_file_name_is_read_as_packaging_reads_it_and_stays_in_its_folder(filen
     try:
         parsed = parse_filename(filename)
     except InvalidUpload as refusal:
-        assert re.fullmatch(r"[ -~]{20,400}\.", str(refusal).encode("ascii", "replace").decode())
+        assert 20 < len(str(refusal)) < 400
+        assert str(refusal).isprintable()
         return
     read = parse_wheel_filename if filename.endswith(".whl") else parse_sdist_filename
     try:
@@ -78,22 +81,27 @@ def test_a_file_name_is_read_as_packaging_reads_it_and_stays_in_its_folder(filen
             assert not part.startswith(".")
 
 
-@given(VERSIONS | joined("1", "0", ".", "post", "dev", "rc", "+", "a" * 30, "1" * 30, most=20))
+@given(VERSIONS | LONG | st.builds("{0:1>{1}}c-1dev".format, st.just(""), st.integers(110, 130)))
 def test_a_version_is_taken_if_it_is_one_and_fits_with_its_canonical_form_into_the_tables(version):
     assume(not re.search(r"[\r\n\0]", version) and version.strip() not in ("", "UNKNOWN"))
     try:
         taken = parse(metadata_text(version=version).encode("utf-8", "replace")).version
     except InvalidUpload as refusal:
         assert "Metadata field Version is" in str(refusal)
-        with pytest.raises(InvalidVersion):
-            Version(version)
-            raise InvalidVersion(f"{len(version) > LONGEST['version']}")
+        assert len(version.strip()) > LONGEST["version"] or not is_version(version)
         return
     assert Version(taken) == Version(version)
     canonical = canonicalize_version(taken)
     assert Version(canonical) == Version(version)
     assert len(canonical) <= models.Release.canonical_version.max_length
     assert models.VERSION.match(taken)
+
+
+def is_version(text: str) -> bool:
+    try:
+        return bool(Version(text))
+    except InvalidVersion:
+        return False
 
 
 QUOTED = joined("a", "'", '"', "\\x27", "\\x00", "\\ud800", "\\U0001f600", "\\", "\\'", most=3)
@@ -109,19 +117,26 @@ REQUIREMENTS = st.one_of(
     st.builds("{}[{}]{}".format, PROJECTS, joined("a", ",", " ", "]"), SPECIFIERS),
 )
 REQUIRES = st.builds("Requires-Dist: {}".format, REQUIREMENTS)
+FREE = (
+    *("Author", "Author-email", "Maintainer", "Maintainer-email", "License", "License-File"),
+    *("Keywords", "Classifier", "Home-page", "Download-URL", "Platform", "Description", "Summary"),
+    *("Description-Content-Type", "Dynamic", "X-Y"),
+)
+VALUES = st.text(max_size=50) | joined(
+    "a", "\n ", "\n        ", "\n       |", "=?utf-8?q?a?=", "UNKNOWN"
+)
+URLS = st.builds("Project-URL: {}, {}".format, st.text(min_size=1, max_size=9), st.text(min_size=1))
+FREE_LINE = st.builds("{}: {}".format, st.sampled_from(FREE), VALUES) | URLS
+FREE_LINES = st.lists(FREE_LINE, min_size=12, max_size=20, unique_by=lambda line: line[:12])
+DESCRIBED = st.builds("{}\n\n{}".format, FREE_LINES.map("\n".join), st.text())
+STRICT = ("Provides-Extra", "License-Expression", "Import-Name", "Name", "Metadata-Version")
 LINES = st.one_of(
     REQUIRES,
-    st.builds("Requires-Python: {}".format, SPECIFIERS),
-    st.builds("Project-URL: {}, {}".format, st.text(max_size=40), st.text()),
-    st.builds("License-Expression: {}".format, joined("mit", " or ", "(", ")", "gpl-2.0+", " with ")),
-    st.builds("Summary: {}".format, st.text(max_size=520)),
-    st.builds("{}: {}".format, st.sampled_from((
-        *("Author", "Author-email", "Maintainer", "Maintainer-email", "License", "License-File"),
-        *("Keywords", "Classifier", "Provides-Extra", "Home-page", "Download-URL", "Platform"),
-        *("Description", "Description-Content-Type", "Dynamic", "Import-Name", "X-Y", "name"),
-    )), st.text() | joined("a", "\n ", "\n", "\r", "\n        ", "\n       |", "UNKNOWN", "=?utf-8?q?")),
+    FREE_LINE,
     st.builds("\n{}".format, st.text()),
-)  # fmt: skip
+    st.builds("Requires-Python: {}".format, SPECIFIERS),
+    st.builds("{}: {}".format, st.sampled_from(STRICT), joined("mit", " or ", "(", ")", "a", ".")),
+)
 TEXTS = st.lists(LINES, max_size=8).map("\n".join)
 
 
@@ -163,12 +178,18 @@ def app(settings, tables):
 numbers = itertools.count(1)
 
 
-@given(text=TEXTS)
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=most // 4
+@given(
+    DESCRIBED,
+    st.lists(st.sampled_from((">=3.9", "<4", "!=3.10.*", "~= 3.9", "===3&<")), max_size=3),
 )
-def test_what_is_taken_is_told_again_as_it_was(app, as_role, text):
+@settings(
+    max_examples=most // 4,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.generate],  # to make a failure smaller takes minutes of uploads
+)
+def test_what_is_taken_is_told_again_as_it_was(app, as_role, text, specifiers):
     version = str(next(numbers))
+    text = f"Requires-Python: {','.join(specifiers)}\n{text}"
     filename, body = wheel_bytes(version=version, metadata_version="2.4", metadata_extra=text)
     answer = upload(as_role("developer"), filename, body, status="*")
     raw = metadata_text(version=version, metadata_version="2.4", metadata_extra=text)
@@ -197,7 +218,7 @@ def storage(tmp_path_factory):
     return LocalStorage(str(tmp_path_factory.mktemp("packages")))
 
 
-PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters='%\\'), max_size=20)
+PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="%\\"), max_size=20)
 CONTENTS = st.lists(st.sampled_from((b"\r", b"\n", b"-", b"b", b"\r\n--", b"\0")) | st.binary())
 FORM = {"content_type": "multipart/form-data; boundary=b", "content_length": -1}
 
@@ -252,7 +273,8 @@ HEADS = st.sampled_from((
     *(b'--b\r\nContent-Disposition: form-data; name="', b'"\r\n\r\n', b"Content-Length: 3", b": "),
 ))  # fmt: skip
 KINDS = st.just("multipart/form-data; boundary=b") | st.builds(
-    "multipart/form-data{}".format, joined("; ", "boundary", "=", '"', "b", "\\", "charset", "utf-8")
+    "multipart/form-data{}".format,
+    joined("; ", "boundary", "=", '"', "b", "\\", "charset", "utf-8"),
 )
 
 
