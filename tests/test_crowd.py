@@ -23,6 +23,15 @@ from extrapypi.models import Download, File, Serial
 CLIENTS = 16
 KIB = 1024
 SIZES = [2 * KIB] * 6 + [100 * KIB] * 3 + [700 * KIB]  # the largest are read as they come in
+PAGES = (
+    "/simple/",
+    "/pypi/{}/json",
+    "/dashboard/",
+    "/dashboard/packages/{}/",
+    "/dashboard/packages/{}/?tab=history",
+    "/dashboard/search/?q={}",
+    "/dashboard/journal/",
+)
 MORE_FILES = 10  # that may be open at the end; a connection to a database server is one
 MORE_MEMORY = 32 * KIB  # KiB
 WAIT = 600  # seconds for the slowest client
@@ -153,7 +162,7 @@ class Client:
         self.changes += 2  # the rows, then the bytes
 
     def _read(self) -> None:
-        """A file that is there for good, with the page that lists it."""
+        """A file that is there for good, the page that lists it, and some other page."""
         if not self.crowd.kept:
             return
         wanted = self.random.choice(self.crowd.kept)
@@ -162,10 +171,9 @@ class Client:
         assert answer.status == 200, answer
         assert answer.body == wanted.body
         self.downloaded[wanted.filename] += 1
-        if self.random.random() < 0.2:
-            for path in ("/simple/", f"/dashboard/packages/{wanted.project}/"):
-                answer = self.caller.ask(path, **self.caller.cookie)
-                assert answer.status == 200, answer
+        path = self.random.choice(PAGES).format(wanted.project)
+        answer = self.caller.ask(path, **self.caller.cookie)
+        assert answer.status == 200, (path, answer)
 
 
 @pytest.mark.parametrize(("engine", "uploads", "downloads", "seconds"), CROWDS)

@@ -573,8 +573,9 @@ def test_a_project_that_went_meanwhile_is_not_found(as_role, browser):
     browser().get(PROJECT, status=404)
 
 
-def test_while_the_latest_release_is_deleted_the_page_shows_what_there_is(
-    as_role, browser, app, monkeypatch
+@pytest.mark.parametrize("path", [f"{PROJECT}?tab=files", "/pypi/demo-pkg/json"])
+def test_while_the_latest_release_is_deleted_a_page_shows_what_there_is(
+    as_role, browser, app, monkeypatch, path
 ):
     for version in ("1.0", "2.0"):
         publish(as_role("developer"), version=version)
@@ -589,5 +590,5 @@ def test_while_the_latest_release_is_deleted_the_page_shows_what_there_is(
         return select(*columns)
 
     monkeypatch.setattr(Release, "select", deleted_before)
-    client.get(PROJECT)
-    assert "demo-pkg 1.0" in words(client.get(PROJECT))
+    client.get(path)
+    assert "1.0-py3" in client.get(path).text

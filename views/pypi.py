@@ -7,6 +7,7 @@ import json
 from bottle import request
 
 from extrapypi import listing
+from extrapypi.database import snapshot
 from extrapypi.models import Release
 from extrapypi.pages import Page
 from extrapypi.views import index_headers, normalized, package_for, redirect, root
@@ -19,9 +20,10 @@ def project_json(site, actor, project, version=None):
         return redirect(f"/pypi/{name}/{f'{version}/' if version else ''}json", 301)
 
     def page() -> Page:
-        package = package_for(actor, name)
-        release = None if version is None else Release.of(package, version)
-        document = listing.json_api(package, release, root())
+        with snapshot():  # or a release may be deleted between two queries
+            package = package_for(actor, name)
+            release = None if version is None else Release.of(package, version)
+            document = listing.json_api(package, release, root())
         body = json.dumps(document, separators=(",", ":")).encode("ascii")
         headers = index_headers(package.last_serial, vary="Accept-Encoding")
         return Page(body, "application/json", headers)
