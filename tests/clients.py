@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from archives_made import wheel_bytes
@@ -355,6 +356,32 @@ class Index:
         start = self.log.stat().st_size
         yield seen
         seen += access_lines(self.log.read_bytes()[start:].decode())
+
+
+@contextmanager
+def second_server(
+    index: Index, log: Path, limit: str = "", **variables: str
+) -> Iterator[SimpleNamespace]:
+    """The URL of another server of the same index, or of one with these settings."""
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(
+            ["sh", "-c", f"{limit} exec {sys.executable} -m extrapypi run --port 0"],
+            cwd=index.empty,
+            env={**index.environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+        ) as process,
+    ):
+        try:
+            said = process.stdout.readline()
+            assert said.startswith("Serving on http"), log.read_text()
+            yield SimpleNamespace(url=said.split()[2].rstrip("/"))
+        finally:
+            process.terminate()
+            assert process.wait(STOP_TIME) == 0
+    assert "Traceback" not in log.read_text()
 
 
 def form(fields: dict[str, str], filename: str, content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -22,9 +23,13 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
-        made = run("mount", "-t", "tmpfs", "-o", f"size={SIZE},nr_inodes={FILES}", "none", folder)
+        made = self._make()
         if made.returncode:
             pytest.skip(f"No disk can be mounted here: {made.stderr}")
+
+    def _make(self) -> subprocess.CompletedProcess:
+        options = f"size={SIZE},nr_inodes={FILES}"
+        return run("mount", "-t", "tmpfs", "-o", options, "none", self.folder)
 
     def close(self) -> None:
         """Takes the disk away, whoever still uses it."""
@@ -69,6 +74,21 @@ class Disk:
     def _run(self, *command: str) -> None:
         done = run(*command, self.folder)
         assert done.returncode == 0, done.stderr
+
+
+class BreakableDisk(Disk):
+    """A file system in a file."""
+
+    def _make(self) -> subprocess.CompletedProcess:
+        image = self.folder.with_name(f"{self.folder.name}.image")
+        with image.open("wb") as stream:
+            stream.truncate(SIZE)
+        made = run("env", f"PATH={os.environ['PATH']}:/sbin", "mkfs.ext4", "-q", image)
+        return made if made.returncode else run("mount", "-o", "loop", image, self.folder)
+
+    def break_down(self) -> None:
+        """From now on nothing can be changed; unlike a remount, also by who has files open."""
+        self._run("mount", "-o", "remount,abort")
 
 
 @contextmanager

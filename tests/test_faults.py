@@ -14,14 +14,13 @@ import sys
 import termios
 from contextlib import ExitStack, closing
 from random import Random
-from urllib.parse import urlsplit
 
 import pytest
 from archives_made import wheel_bytes
 from browsers import TOKEN
-from clients import ADMIN, INSTALLER, PASSWORDS, STOP_TIME, Index
+from clients import ADMIN, INSTALLER, PASSWORDS, Index, second_server
 from conftest import until
-from disks import Disk
+from disks import BreakableDisk, Disk
 from test_early import MET, ask, form, in_between, post, unmet
 from test_serving import answer, connect, request
 from test_upload_page import PATH, form_bytes
@@ -273,20 +272,31 @@ def test_a_full_disk_before_an_object_store_takes_nothing_and_files_go_out(tmp_p
     assert "Traceback" not in index.log.read_text()
 
 
-def test_a_server_starts_on_a_storage_that_can_only_be_read(index, disks):
+def test_a_server_starts_on_a_storage_that_can_only_be_read(index, disks, tmp_path):
     stale = index.folder / "packages" / ".incoming" / "stale"
     stale.touch()
     os.utime(stale, (0, 0))
-    with disks["packages"].read_only():
-        process = index._start()
-        try:
-            assert process.stdout.readline().startswith("Serving on http")
-        finally:
-            process.terminate()
-            assert process.wait(STOP_TIME) == 0
-            process.stdout.close()
-        assert "stays in the storage for now: The storage fails: Read-only" in index.log.read_text()
+    with disks["packages"].read_only(), second_server(index, tmp_path / "log") as second:
+        assert ask(second, request(wheel_url("there"), Authorization=MET))[0] == "200 OK"
+    said = (tmp_path / "log").read_text()
+    assert "stays in the storage for now: The storage fails: Read-only" in said
     stale.unlink()
+
+
+def test_a_database_whose_disk_breaks_is_read(index, tmp_path):
+    upload = WAYS["small"](index, "unwritten")
+    with closing(BreakableDisk(tmp_path / "disk")) as disk:
+        execute(index, "PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(index.folder / "database" / "extrapypi.db", disk.folder)
+        url = f"sqlite:///{disk.folder}/extrapypi.db"
+        with second_server(index, tmp_path / "log", EXTRAPYPI_DATABASE_URL=url) as second:
+            assert ask(second, WAYS["small"](index, "written"))[0] == "200 OK"
+            disk.break_down()
+            for got in (ask(second, upload), log_in(second)):
+                assert got[0].startswith("503 ")
+                assert b"disk I/O error" in got[2] or b"readonly database" in got[2]
+            for path in (wheel_url("written"), "/simple/written/", "/simple/"):
+                assert ask(second, request(path, Authorization=MET))[0] == "200 OK"
 
 
 @pytest.mark.parametrize("fault", ["full", "read_only"])
@@ -308,27 +318,14 @@ def test_a_database_that_cannot_be_opened_for_writing_stops_the_start(index, tmp
     assert done.stderr.count("\n") == 1
 
 
-def test_with_few_files_to_open_all_are_served_in_turn(index):
-    limited = f"ulimit -n 150; exec {sys.executable} -m extrapypi run --port 0"
-    process = subprocess.Popen(
-        ["sh", "-c", limited],
-        cwd=index.empty,
-        env=index.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        address = ("127.0.0.1", urlsplit(process.stdout.readline().split()[2]).port)
-        connections = [socket.create_connection(address, 60) for _ in range(200)]
+def test_with_few_files_to_open_all_are_served_in_turn(index, tmp_path):
+    with second_server(index, tmp_path / "log", "ulimit -n 150;") as second, ExitStack() as stack:
+        connections = [stack.enter_context(connect(second)) for _ in range(200)]
         for connection in connections:
             connection.sendall(WAYS["small"](index, "few"))
         for connection in connections:
-            with connection:
-                assert answer(connection)[0] == "200 OK"
-    finally:
-        process.terminate()
-        assert process.wait(STOP_TIME) == 0
-        process.stdout.close()
+            assert answer(connection)[0] == "200 OK"
+            connection.close()
 
 
 def test_without_files_to_open_the_server_waits_and_goes_on(index):
