@@ -1,4 +1,4 @@
-"""Forms and bodies as weapons: too many parts, lengths that lie, bytes that never come."""
+"""Forms and bodies as weapons: too many parts, ends that never come, lengths that lie."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import tarfile
+import tracemalloc
 from html import unescape
 
 import pytest
@@ -25,6 +26,7 @@ from bombs import (
 )
 from browsers import TOKEN
 from clients import ADMIN, PASSWORDS
+from conftest import upload
 from test_archives import BAD_SDISTS, BAD_WHEELS, PARTS, header, special
 from test_early import MET, ask, post
 from test_serving import request
@@ -42,6 +44,8 @@ from watched import (
     refusal,
     unharmed,
 )
+
+from extrapypi.models import Release
 
 SDIST = sdist_bytes()[0]
 
@@ -213,6 +217,20 @@ def test_metadata_that_takes_long_to_read_is_read_in_time_and_in_little_memory(i
     archive = wheel_bytes(what.replace(" ", "-"), metadata_extra=SLOW[what])
     with little_memory(index):
         assert ask(index, post(form(archive), MET))[0][:3] in ("200", "400")
+
+
+def test_a_long_description_is_stored_on_all_databases_and_not_read_for_a_list_of_files(as_role):
+    filename, body = wheel_bytes(description="&" * 4_000_000)  # five times as long in HTML
+    assert upload(as_role("developer"), filename, body).status_int == 200
+    client = as_role("installer")
+    client.get("/simple/")
+    tracemalloc.start()
+    page = client.get("/simple/demo-pkg/")
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert filename in page
+    assert taken < 2 * MIB
+    assert len(Release.get().rendered) < 6 * MIB
 
 
 def test_no_depth_of_brackets_is_too_deep_for_one_reader_and_not_for_the_next(index):

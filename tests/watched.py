@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from archives_made import wheel_bytes
@@ -31,8 +32,21 @@ def attacked(folder: Path) -> Iterator[Index]:
     index.add("witness")
     ask(index, request("/simple/", Authorization=MET))
     yield index
+    deadline = time.monotonic() + 30
+    while spooled(index) and time.monotonic() < deadline:
+        index.get("/ping")
+    assert spooled(index) == []
     assert index.stop() == 0
     assert "Traceback" not in index.log.read_text()
+
+
+def spooled(index: Index) -> list[str]:
+    """The files that the server has open and nobody else can see: bodies on their way in."""
+    links = []
+    for link in Path(f"/proc/{index.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.append(str(link.readlink()))
+    return [link for link in links if link.endswith(" (deleted)")]
 
 
 def state(index: Index) -> list:
