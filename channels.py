@@ -114,7 +114,7 @@ class Channel(HTTPChannel):
         self._flush_exception(self._flush_some)
         if self.will_close:
             self.handle_close()
-        elif not self.total_outbufs_len:
+        elif self.connected and not self.total_outbufs_len:
             self.close_when_flushed = False
             self.on_time = time.monotonic() - PATIENCE + LINGER
             with suppress(OSError):  # he is gone
