@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import resource
 import signal
 import tempfile
@@ -132,14 +133,15 @@ class Channel(HTTPChannel):
         waitress would go there by itself, and in vain try for ever to send what did not get there.
         """
         try:
-            has_room = room(self.server.spool) >= RESERVE
-            if has_room and not isinstance(self.outbufs[-1], TempfileBasedBuffer):
-                with self.outbuf_lock:
+            if room(self.server.spool) < RESERVE:
+                return False
+            with self.outbuf_lock:
+                if not is_file_with_room(self.outbufs[-1]):
                     self.outbufs.append(TempfileBasedBuffer())
-                    self.current_outbuf_count = 0
+                self.current_outbuf_count = 0  # or waitress takes another one for each answer
         except (OSError, StorageError):
             return False
-        return has_room
+        return True
 
     def service(self) -> None:
         if self.server.stopping:
@@ -169,6 +171,12 @@ class Channel(HTTPChannel):
         """Whether a request is running, half read, or not fully answered."""
         half_read = self.request is not None and self.request.headers_finished
         return bool(self.requests or half_read or self.total_outbufs_len)
+
+
+def is_file_with_room(buffer: Any) -> bool:
+    """Whether the buffer is a file that is not yet as large as one may become."""
+    is_file = isinstance(buffer, TempfileBasedBuffer)
+    return is_file and os.fstat(buffer.getfile().fileno()).st_size < UNSENT
 
 
 class Server:
