@@ -7,6 +7,7 @@ is late in sending or taking is known; and what waits for a slow one is kept fro
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from contextlib import suppress
@@ -32,6 +33,10 @@ log = logging.getLogger("extrapypi")
 # Bytes of an answer that wait for the rest of it. A smaller one is sent at once, headers and body,
 # instead of in two pieces, which is a third more requests a second.
 SEND = 18_000
+# Bytes of an answer that wait on the disk for a slow client; only while more are to come does he
+# hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
+# never copied there.
+UNSENT = 64 * 1024**2
 UNSENT_IN_MEMORY = 256 * 1024  # bytes of an answer that wait in memory; all while the disk is full
 WHOLE = 1024**2  # bytes of a piece that can only be a whole answer, and stays where it is
 # Bytes that are read at once of what may be many requests, or many chunks: all of them are looked
@@ -192,14 +197,15 @@ class Channel(HTTPChannel):
         waitress would go there by itself, and in vain try for ever to send what did not get there.
         """
         try:
-            has_room = room(self.server.spool) >= RESERVE
-            if has_room and not isinstance(self.outbufs[-1], TempfileBasedBuffer):
-                with self.outbuf_lock:
+            if room(self.server.spool) < RESERVE:
+                return False
+            with self.outbuf_lock:
+                if not is_file_with_room(self.outbufs[-1]):
                     self.outbufs.append(TempfileBasedBuffer())
-                    self.current_outbuf_count = 0
+                self.current_outbuf_count = 0  # or waitress takes another one for each answer
         except (OSError, StorageError):
             return False
-        return has_room
+        return True
 
     def service(self) -> None:
         if self.server.stopping:
@@ -230,3 +236,9 @@ class Channel(HTTPChannel):
         """Whether a request is running, half read, or not fully answered."""
         half_read = self.request is not None and self.request.headers_finished
         return bool(self.requests or half_read or self.total_outbufs_len)
+
+
+def is_file_with_room(buffer: Any) -> bool:
+    """Whether the buffer is a file that is not yet as large as one may become."""
+    is_file = isinstance(buffer, TempfileBasedBuffer)
+    return is_file and os.fstat(buffer.getfile().fileno()).st_size < UNSENT

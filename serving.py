@@ -20,7 +20,7 @@ from typing import Any
 import waitress
 from waitress import wasyncore
 
-from extrapypi.channels import PATIENCE, SEND, UNSENT_IN_MEMORY, Channel
+from extrapypi.channels import PATIENCE, SEND, UNSENT, UNSENT_IN_MEMORY, Channel
 from extrapypi.errors import ConfigError
 from extrapypi.gateway import Gateway
 from extrapypi.incoming import EXHAUSTED
@@ -31,10 +31,6 @@ log = logging.getLogger("extrapypi")
 # Bytes read from a socket at once: waitress's own 8 KiB is slow for files, and beside an upload
 # read by a MiB the pages of others take twice as long.
 RECEIVE = 256 * 1024
-# Bytes of an answer that wait on the disk for a slow client; only while more are to come does he
-# hold a thread. All connections together can fill 32 GB of the disk so. Files on a local disk are
-# never copied there.
-UNSENT = 64 * 1024**2
 CONNECTIONS = 500  # at once; uv alone opens 80
 CATCHING_UP = 0.002  # seconds after which it is seen whether an upload may be read on
 LATE = 1  # seconds after which others may get a late client's connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import resource
 import signal
@@ -15,7 +16,7 @@ from random import Random
 import pytest
 from archives_made import wheel_bytes
 from clients import ADMIN, PASSWORDS, Index
-from conftest import form_of
+from conftest import form_of, until
 from sockets import answer, connect, request
 
 from extrapypi.gateway import NOTHING
@@ -338,6 +339,9 @@ def test_a_client_that_pipelines_and_does_not_read_stops_nobody_else(tmp_path):
         for _ in range(2):
             other.sendall(wanted)
             assert answer(other)[2] == page
+        most = 48 * 1024**2 // len(page)
+        until(lambda: index.log.read_text().count(" /simple/large/ ") > most)
+        assert len(os.listdir(f"/proc/{index.process.pid}/fd")) < 60
     assert index.stop() == 0
 
 
