@@ -157,7 +157,7 @@ UNHEARD = {  # what the application never sees -> the status
     b"GET / HTTP/1.1\r\n<script>\r\n\r\n": "400",
     request("/", X=70_000 * "x"): "431",
     request("/", "POST", Content_Length="<script>"): "400",
-    request("/", "POST", Content_Length="", Transfer_Encoding="gzip"): "501",
+    request("/", "POST", Content_Length="", Transfer_Encoding="gzip"): "400",
     request("/legacy/", "POST", b"x" * 600_000): "401",
     request("/dashboard/upload/", "POST", b"x" * 600_000): "403",
     request("/ping", "POST", b"x" * 600_000): "413",
