@@ -200,7 +200,8 @@ class Channel(HTTPChannel):
             if room(self.server.spool) < RESERVE:
                 return False
             with self.outbuf_lock:
-                if not is_file_with_room(self.outbufs[-1]):
+                # Of a client that has gone, the files are closed.
+                if self.connected and not is_file_with_room(self.outbufs[-1]):
                     self.outbufs.append(TempfileBasedBuffer())
                 self.current_outbuf_count = 0  # or waitress takes another one for each answer
         except (OSError, StorageError):
