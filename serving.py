@@ -100,7 +100,7 @@ class Channel(HTTPChannel):
     lingers = False  # whether the client may still be sending what nobody reads
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.on_time = time.time()  # when the client was not late
+        self.on_time = time.monotonic()  # when the client was not late
         super().__init__(*arguments, **options)
 
     def recv(self, size: int) -> bytes:
@@ -124,9 +124,9 @@ class Channel(HTTPChannel):
         self._flush_exception(self._flush_some)
         if self.will_close:
             self.handle_close()
-        elif not self.total_outbufs_len:
+        elif self.connected and not self.total_outbufs_len:
             self.close_when_flushed = False
-            self.on_time = time.time() - PATIENCE + LINGER
+            self.on_time = time.monotonic() - PATIENCE + LINGER
             with suppress(OSError):  # he is gone
                 self.socket.shutdown(socket.SHUT_WR)
 
@@ -137,14 +137,14 @@ class Channel(HTTPChannel):
 
     def moved(self, size: int) -> None:
         """Gives the client time for bytes that were sent or received."""
-        self.on_time = min(self.on_time + size / SLOWEST, time.time())
+        self.on_time = min(self.on_time + size / SLOWEST, time.monotonic())
 
     @property
     def late(self) -> float:
         """Seconds for which the client should have sent or taken more; 0 while it is our turn."""
         if self.requests and self.total_outbufs_len < SEND:
             return 0.0
-        return time.time() - self.on_time
+        return time.monotonic() - self.on_time
 
     def handle_expt(self) -> None:
         """Closes the connection of a client that sends urgent data, which would stay unread."""
@@ -181,7 +181,7 @@ class Channel(HTTPChannel):
             for request in self.requests:
                 request.headers["CONNECTION"] = "close"
         super().service()
-        self.on_time = time.time()
+        self.on_time = time.monotonic()
 
     def handle_close(self) -> None:
         try:
