@@ -53,9 +53,8 @@ def check_unfinished(latest: bytes) -> None:
     :raises InvalidInput: for another protocol, and for lines that end otherwise.
     """
     lines = latest.removeprefix(b"\n").removesuffix(b"\r")
-    if CONTROL.search(lines) or not lines.count(b"\r") == lines.count(b"\n") == lines.count(
-        b"\r\n"
-    ):
+    ends = {lines.count(end) for end in (b"\r\n", b"\r", b"\n")}
+    if len(ends) > 1 or CONTROL.search(lines):
         raise InvalidInput(NO_REQUEST)
 
 

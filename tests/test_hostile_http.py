@@ -120,6 +120,13 @@ def test_what_is_no_request_is_400(index, sent):
     check_refused(index, sent)
 
 
+@pytest.mark.parametrize("start", [STARTS["TLS"], STARTS["SOCKS"], MALFORMED["only line feeds"]])
+def test_who_speaks_another_protocol_does_not_wait_for_an_answer(index, start):
+    with connect(index) as connection:
+        connection.sendall(start)
+        assert answer(connection).status.startswith("400 ")
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -325,6 +332,12 @@ def test_fields_of_absurd_size_or_form_get_the_right_answer(index, field):
         assert len(answers) == 3
         statuses.append({int(each.status[:3]) for each in answers[:2]})
     assert statuses == [{status} for status in MUCH[field]]
+
+
+def test_of_an_endless_accept_only_the_start_is_read(index):
+    accept = "a/b;q=0.1," * 6000 + "application/json"
+    answers = conversation(index, request("/nowhere", Accept=accept))
+    assert answers[0].headers["Content-Type"].startswith("text/plain")
 
 
 SLOW = {  # with what the server once had to do for minutes
