@@ -17,13 +17,12 @@ def described(setting: Setting) -> list[str]:
     types = " or ".join("None" if kind is NONE else kind.__name__ for kind in kinds(setting))
     long = isinstance(setting.default, dict)
     default = "as below" if long else f"``{setting.default!r}``"
-    meaning = setting.meaning[0].upper() + setting.meaning[1:]
     return [
         f".. confval:: {setting.name}",
         f"   :type: {types}",
         f"   :default: {default}",
         "",
-        f"   {meaning.replace('`', '``')}.",
+        f"   {setting.meaning.replace('`', '``')}",
         "",
     ]
 
