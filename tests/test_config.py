@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import stat
-from pathlib import Path
 
 import pytest
 
 from extrapypi import config
 from extrapypi.errors import ConfigError
-
-README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.fixture
@@ -194,8 +191,3 @@ def test_an_empty_key_file_is_named(tmp_path):
 def test_sample_keys_are_known(key):
     assert config.load({"SECRET_KEY": key}).has_sample_key
     assert not config.load({"SECRET_KEY": "z" * 32}).has_sample_key
-
-
-@pytest.mark.parametrize("name", config.SETTINGS)
-def test_every_setting_is_in_the_readme(name):
-    assert f"| `{name}` |" in README.read_text(encoding="utf-8")
