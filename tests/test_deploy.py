@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 from archives_made import wheel_bytes
-from clients import CHECKOUT, DEVELOPER, PASSWORDS, Index, Machine, isolated, with_credentials
+from clients import CHECKOUT, ADMIN, PASSWORDS, Index, Machine, isolated, with_credentials
 
 from extrapypi.settings import SETTINGS
 
@@ -217,7 +217,7 @@ def site(request, tmp_path, keys):
     settings = f"TRUSTED_PROXY, URL_PREFIX = '127.0.0.1', '{prefix}'\n"
     settings += "SENDFILE = 'nginx'\n" * (proxy is nginx)
     with ExitStack() as stack:
-        index = server(tmp_path, settings, [DEVELOPER])
+        index = server(tmp_path, settings, [])
         stack.callback(index.stop)
         port = stack.enter_context(proxy(tmp_path, index, prefix, keys))
         yield Site(f"https://127.0.0.1:{port}{prefix}", keys[0], index, proxy is nginx)
@@ -231,13 +231,13 @@ def test_what_is_published_through_a_proxy_by_https_is_installed_through_it(site
     filename, content = wheel_bytes(files=members)  # larger than nginx takes by itself
     (wheel,) = machine.dist((filename, content))
     certificate = ("--cert", site.certificate)
-    who = ("-u", DEVELOPER, "-p", PASSWORDS[DEVELOPER])
-    machine.run(
-        "twine", "upload", *certificate, "--repository-url", f"{site.url}/legacy/", *who, wheel
-    )
-    simple = with_credentials(f"{site.url}/simple/", DEVELOPER, PASSWORDS[DEVELOPER])
+    trust = {"REQUESTS_CA_BUNDLE": str(site.certificate)}  # or one that is set here comes first
+    who = ("-u", ADMIN, "-p", PASSWORDS[ADMIN])
+    upload = ("upload", *certificate, "--repository-url", f"{site.url}/legacy/", *who, wheel)
+    machine.run("twine", *upload, **trust)
+    simple = with_credentials(f"{site.url}/simple/", ADMIN, PASSWORDS[ADMIN])
     target = ("--target", machine.work / "installed")
-    machine.run("pip", "install", *certificate, "--index-url", simple, *target, "demo-pkg")
+    machine.run("pip", "install", *certificate, "--index-url", simple, *target, "demo-pkg", **trust)
     assert machine.installed("demo_pkg") == "1.0"
     trusted = ssl.create_default_context(cafile=str(site.certificate))
     with urllib.request.urlopen(f"{site.url}/dashboard/login", context=trusted) as answer:
