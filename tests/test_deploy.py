@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 from archives_made import wheel_bytes
-from clients import CHECKOUT, ADMIN, PASSWORDS, Index, Machine, isolated, with_credentials
+from clients import ADMIN, CHECKOUT, PASSWORDS, Index, Machine, isolated, with_credentials
 
 from extrapypi.settings import SETTINGS
 
