@@ -288,14 +288,15 @@ def test_the_health_check_of_the_image_sees_whether_the_server_is_well(tmp_path)
 
 
 @pytest.mark.parametrize("command", ["run", "init"])
-@pytest.mark.parametrize("key", [None, "a key that is kept elsewhere"])
-def test_a_volume_that_cannot_be_written_is_told_in_one_sentence(command, key, tmp_path):
+@pytest.mark.parametrize("database", [False, True], ids=["empty", "with a database"])
+def test_a_volume_that_cannot_be_written_is_told_in_one_sentence(command, database, tmp_path):
     volume = tmp_path / "data"
-    volume.mkdir(mode=0o555)
+    volume.mkdir()
+    if database:
+        (volume / "extrapypi.db").touch()
+    volume.chmod(0o555)
     environ = {**isolated(tmp_path), "PYTHONPATH": str(CHECKOUT)}
     environ["EXTRAPYPI_BASE_DIR"] = str(volume)
-    if key:
-        environ["EXTRAPYPI_SECRET_KEY"] = key
     words = [sys.executable, "-m", "extrapypi", command]
     if os.geteuid() == 0:  # who writes everywhere, unless this is taken from him
         words = ["setpriv", "--bounding-set=-dac_override", *words]
@@ -303,7 +304,8 @@ def test_a_volume_that_cannot_be_written_is_told_in_one_sentence(command, key, t
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert str(volume) in done.stderr
+    folder = volume if command == "run" else volume / "packages"
+    assert f"{folder} cannot be written" in done.stderr
 
 
 @pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.service")), ids=lambda path: path.name)
