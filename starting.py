@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import secrets
 import socket
 import sys
@@ -126,7 +127,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def set_up(settings: Config) -> None:
-    """Creates tables and users where there are none, and says the passwords: this once."""
+    """Creates tables and users where there are none, and says the passwords: this once.
+
+    :raises ConfigError: when its folder cannot be written.
+    """
+    folder = settings.BASE_DIR
+    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{folder} cannot be written by the user with the id {os.geteuid()}; give the folder "
+            "to that user, or set BASE_DIR to another one."
+        )
     database.upgrade_schema()
     admin, pip = secrets.token_hex(10), secrets.token_hex(10)  # no dash that options have
     with database.migrating():  # so that of two first starts only one creates them

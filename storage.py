@@ -197,8 +197,10 @@ class LocalStorage(BaseStorage):
         super().__init__(packages_root=packages_root)
         self.root = Path(packages_root)
         self.incoming = self.root / ".incoming"
-        with storage_errors():
+        try:
             make_folder(self.incoming)
+        except OSError as error:
+            raise StorageError(f"{self.root} cannot be written: {error.strerror}.") from error
 
     def receive(self) -> Incoming:
         path = self.incoming / secrets.token_hex(16)
