@@ -82,6 +82,7 @@ class Gateway:
         self.site = site
         self.prefix = config.URL_PREFIX
         self.proxies = config.trusted_proxies
+        self.metrics = site.metrics
         self.error_log = ErrorLog()
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
@@ -103,7 +104,11 @@ class Gateway:
             environ["HTTP_HOST"] = own_host(environ)
 
         def begun(status: str, headers: list, exc_info=None):
-            log_access(environ, status, headers, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            log_access(environ, status, headers, seconds)
+            if self.metrics is not None:
+                method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+                self.metrics.note(method, path, status, seconds)
             policy = environ.get("extrapypi.policy", NOTHING)
             headers += NOSNIFF, ("Content-Security-Policy", policy), ("X-Request-ID", request_id)
             if environ["wsgi.url_scheme"] == "https":

@@ -158,6 +158,12 @@ STRANGERS = [name for name, asker in ASKERS.items() if asker[1:] == (NOBODY,) * 
 
 
 @pytest.fixture
+def settings(settings):
+    """Settings with all routes at work."""
+    return {**settings, "METRICS": True}
+
+
+@pytest.fixture
 def project(app, as_role):
     """A project that all but the installer maintain; an account that nobody uses."""
     upload(as_role(DEVELOPER), WHEEL, WHEEL_BODY)
