@@ -1,13 +1,71 @@
-"""The handler of the access log: it writes lines together, because one write a line is dear."""
+"""For LOGGING_CONFIG: the handler of the access log, lines as JSON, and the ids of requests.
+
+The handler writes lines together, because one write a line is dear.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections import deque
+from contextvars import ContextVar
+from datetime import datetime, timezone
 from typing import TextIO
 
 LATEST = 1.0  # seconds that a line waits at most
+REQUEST: ContextVar[str] = ContextVar("extrapypi.request_id", default="-")  # answered right now
+ACCESS = ("address", "user", "method", "path", "status", "bytes", "milliseconds", "agent")
+
+
+class RequestID(logging.Filter):
+    """Lets every line pass, and gives it ``request_id`` for its format; "-" outside of requests."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True, always."""
+        if not hasattr(record, "request_id"):
+            record.request_id = REQUEST.get()
+        return True
+
+
+class JSONFormatter(logging.Formatter):
+    """A line as one JSON object, on one line of ASCII whatever its texts are.
+
+    All have ``time`` (UTC), ``level``, ``logger``, ``message`` and ``request_id``; what is not
+    known is null. Lines of the access log have their fields besides, an error its traceback.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The JSON text of a record."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(
+                timespec="milliseconds"
+            ),
+            "level": record.levelname,
+            "logger": record.name,
+        }
+        request_id = getattr(record, "request_id", None) or REQUEST.get()
+        fields = access_fields(record)
+        if fields:
+            line["message"] = "{method} {path} {status}".format(**fields)
+        else:
+            line["message"] = record.getMessage()
+        line |= {"request_id": None if request_id == "-" else request_id, **fields}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def access_fields(record: logging.LogRecord) -> dict[str, str | int | float | None]:
+    """The fields of a line of the access log; none for all others."""
+    told = record.args
+    if record.name != "extrapypi.access" or not isinstance(told, tuple) or len(told) != len(ACCESS):
+        return {}
+    fields = {name: None if text == "-" else text for name, text in zip(ACCESS, told, strict=True)}
+    fields["status"] = int(fields["status"])
+    fields["bytes"] = fields["bytes"] and int(fields["bytes"])
+    fields["milliseconds"] = round(fields["milliseconds"], 1)
+    return fields
 
 
 class TogetherHandler(logging.StreamHandler):

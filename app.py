@@ -16,6 +16,7 @@ from extrapypi.counts import Downloads
 from extrapypi.gateway import Gateway
 from extrapypi.guards import AuthPlugin
 from extrapypi.mending import Sweeper, sweep
+from extrapypi.metrics import Metrics
 from extrapypi.pages import KeptPages
 from extrapypi.sending import KnownFiles
 from extrapypi.shortcut import Shortcut
@@ -43,6 +44,7 @@ ROUTES = (  # method, path, view, least role (None: everyone)
     ("GET", "/favicon.ico", server.icon, None),
     ("GET", "/ping", server.ping, None),
     ("GET", "/health", server.health, None),
+    ("GET", "/metrics", server.metrics, "admin"),
     ("GET", "/_/oidc/<path:path>", server.no_oidc, None),
     ("POST", "/_/oidc/<path:path>", server.no_oidc, None),
     ("GET", "/simple/", simple.project_list, "installer"),
@@ -138,6 +140,10 @@ class Site:
         self.authenticator = Authenticator(config, self.writer)
         self.downloads = Downloads(self.writer)
         self.sweeper = Sweeper(self.writer, self.storage)
+        self.metrics = None
+        if config.METRICS:
+            bound = database.database.obj
+            self.metrics = Metrics(self.pages, self.storage, bound, config.STATIC_URL)
 
     def close(self) -> None:
         """Writes what is still only in memory, and closes this thread's connection."""

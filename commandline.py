@@ -51,6 +51,7 @@ class Command(NamedTuple):
 USERNAME = argument("username", metavar="USERNAME")
 PASSWORD = argument("password", metavar="PASSWORD", help="the password; - asks for it")
 PROJECT = argument("project", metavar="PROJECT")
+JSON = argument("--json", action="store_true", help="as JSON, for scripts")
 REASON = argument("--reason", default="", metavar="TEXT", help="shown to those who install")
 
 COMMANDS = (
@@ -95,7 +96,7 @@ COMMANDS = (
         ),
     ),
     Command("set-password", commands.set_password, (USERNAME, PASSWORD)),
-    Command("list-users", commands.list_users),
+    Command("list-users", commands.list_users, (JSON,)),
     Command("delete-user", commands.delete_user, (USERNAME,)),
     Command(
         "token create",
@@ -112,9 +113,10 @@ COMMANDS = (
                 help="the only project that it is for; may be given again (default: all)",
             ),
             argument("--expires", type=int, metavar="DAYS", help="default: never"),
+            JSON,
         ),
     ),
-    Command("token list", commands.token_list),
+    Command("token list", commands.token_list, (JSON,)),
     Command(
         "token revoke",
         commands.token_revoke,
@@ -166,7 +168,7 @@ COMMANDS = (
             argument("--from-2018", metavar="URL", help="the database of extrapypi 0.4 or older"),
         ),
     ),
-    Command("db status", commands.db_status, needs_tables=False),
+    Command("db status", commands.db_status, (JSON,), needs_tables=False),
     Command("db upgrade", commands.db_upgrade, needs_tables=False),
     Command(
         "backup",
@@ -185,7 +187,19 @@ COMMANDS = (
         (
             argument("--deep", action="store_true", help="read every file and compare digests"),
             argument("--repair", action="store_true", help="mend what can be mended"),
+            JSON,
         ),
+    ),
+    Command(
+        "doctor",
+        commands.diagnose,
+        (
+            argument("--url", help="root of the running server, as clients have it"),
+            argument("--user", default="__token__", help="who asks there (default: __token__)"),
+            argument("--password", help="their password, or a token's secret; - asks for it"),
+            JSON,
+        ),
+        needs_tables=False,
     ),
 )
 GROUPS = {"token": "keys for programs: create, list, revoke", "db": "the tables: status, upgrade"}

@@ -6,7 +6,10 @@ Each returns its exit status; None is 0.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from extrapypi import (
@@ -14,6 +17,7 @@ from extrapypi import (
     backup,
     checking,
     database,
+    doctor,
     from2018,
     importing,
     mending,
@@ -23,10 +27,10 @@ from extrapypi import (
 )
 from extrapypi.auth import Actor
 from extrapypi.config import Config, without_password
-from extrapypi.errors import InvalidInput, Unavailable
+from extrapypi.errors import ConfigError, InvalidInput, Unavailable
 from extrapypi.otherindex import OtherIndex
 from extrapypi.starting import COMMAND_LINE, asked, load
-from extrapypi.storage import get_store
+from extrapypi.storage import BaseStorage, get_store
 
 
 def create_user(arguments: argparse.Namespace, settings: Config) -> None:
@@ -49,7 +53,20 @@ def set_password(arguments: argparse.Namespace, settings: Config) -> None:
 
 def list_users(arguments: argparse.Namespace, settings: Config) -> None:
     """Lists the accounts: name, role, state, e-mail address, last seen."""
-    for user in sorted(models.User.select(), key=lambda user: user.username_key):
+    users = sorted(models.User.select(), key=lambda user: user.username_key)
+    if arguments.json:
+        told_as_json(
+            {
+                "username": user.username,
+                "role": user.role,
+                "active": user.is_active,
+                "email": user.email,
+                "last_seen": user.last_login_at,
+            }
+            for user in users
+        )
+        return
+    for user in users:
         state = "active" if user.is_active else "inactive"
         print(user.username, user.role, state, user.email, moment(user.last_login_at), sep="\t")
 
@@ -74,6 +91,9 @@ def token_create(arguments: argparse.Namespace, settings: Config) -> None:
         arguments.package,
         arguments.expires,
     )
+    if arguments.json:
+        print_json({**described(token), "secret": secret})
+        return
     print(secret)
     what = f"Token {token.id}: scope {token.scope}, {', '.join(token.packages or ['all projects'])}"
     print(f"{what}. Use it as the password of the user __token__.", file=sys.stderr)
@@ -81,11 +101,34 @@ def token_create(arguments: argparse.Namespace, settings: Config) -> None:
 
 def token_list(arguments: argparse.Namespace, settings: Config) -> None:
     """Lists the tokens: number, owner, name, scope, projects, state, last used."""
-    for token in models.Token.select(models.Token, models.User).join(models.User):
-        state = "revoked" if token.revoked_at else "usable" if token.is_usable else "expired"
+    tokens = models.Token.select(models.Token, models.User).join(models.User)
+    if arguments.json:
+        told_as_json(described(token) for token in tokens)
+        return
+    for token in tokens:
+        state = state_of(token)
         what = ",".join(token.packages or ["all"])
         last = moment(token.last_used_at)
         print(token.id, token.user.username, token.name, token.scope, what, state, last, sep="\t")
+
+
+def state_of(token: models.Token) -> str:
+    """Whether a token is usable, revoked or expired."""
+    return "revoked" if token.revoked_at else "usable" if token.is_usable else "expired"
+
+
+def described(token: models.Token) -> dict[str, Any]:
+    """A token as JSON tells of it; the packages are null when it is for all."""
+    return {
+        "number": token.id,
+        "username": token.user.username,
+        "name": token.name,
+        "scope": token.scope,
+        "packages": token.packages or None,
+        "state": state_of(token),
+        "expires": token.expires_at,
+        "last_used": token.last_used_at,
+    }
 
 
 def token_revoke(arguments: argparse.Namespace, settings: Config) -> None:
@@ -202,9 +245,14 @@ def db_status(arguments: argparse.Namespace) -> int:
     """Lists the migrations: name, when applied. Exit status 1 when some are pending."""
     load()
     rows = database.schema_status()
+    status = 0 if all(applied for _, applied, _ in rows) else 1
+    if arguments.json:
+        names = ("name", "applied", "known")
+        told_as_json(dict(zip(names, row, strict=True)) for row in rows)
+        return status
     for name, applied, known in rows:
         print(name, moment(applied) if applied else "pending", "" if known else "unknown here")
-    return 0 if all(applied for _, applied, _ in rows) else 1
+    return status
 
 
 def db_upgrade(arguments: argparse.Namespace) -> None:
@@ -223,6 +271,8 @@ def check(arguments: argparse.Namespace, settings: Config) -> int:
     """
     storage = get_store(settings.STORAGE, settings.STORAGE_PARAMS)
     faults = list(checking.check(storage, arguments.deep))
+    if arguments.json:
+        return check_as_json(storage, faults, arguments.repair)
     if not arguments.repair:
         for fault in faults:
             print(fault)
@@ -234,6 +284,54 @@ def check(arguments: argparse.Namespace, settings: Config) -> int:
         mended += bool(done)
     print(f"Files: {models.File.select().count()}, faults: {len(faults)}, mended: {mended}.")
     return 0 if mended == len(faults) else 1
+
+
+def check_as_json(storage: BaseStorage, faults: list[checking.Fault], repairs: bool) -> int:
+    """Prints what `check` found and mended; its exit status."""
+    done = dict.fromkeys(faults, "")
+    if repairs:
+        done = dict(mending.repair(storage, COMMAND_LINE, faults))
+    told = [
+        {"kind": fault.kind, "text": fault.text, "mended": done[fault] or None} for fault in done
+    ]
+    print_json({"files": models.File.select().count(), "faults": told})
+    return 0 if all(done.values()) else 1
+
+
+def diagnose(arguments: argparse.Namespace) -> int:
+    """Says what is wrong with this installation, and how to mend it.
+
+    It looks at configuration, permissions, database, storage and clocks. With --url it also asks
+    the running server, as pip and uv do: its links behind a proxy, its answers to the credentials
+    of --user and --password. Exit status 1 when something is wrong.
+    """
+    if arguments.url:
+        password = asked(arguments.password or "")
+        server = doctor.Running(arguments.url, arguments.user, password)
+    try:
+        findings = list(doctor.local(load()))
+    except ConfigError as error:
+        findings = [doctor.Finding("configuration", False, str(error))]
+    finally:
+        database.close()
+    if arguments.url:
+        findings += server.findings()
+    if arguments.json:
+        names = ("subject", "ok", "text")
+        told_as_json(dict(zip(names, each, strict=True)) for each in findings)
+    else:
+        print(*findings, sep="\n")
+    return 0 if all(each.is_ok for each in findings) else 1
+
+
+def told_as_json(rows: Iterable[dict[str, Any]]) -> None:
+    """Prints a list of objects."""
+    print_json(list(rows))
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON; times as ISO 8601, in UTC."""
+    print(json.dumps(value, indent=2, default=datetime.isoformat))
 
 
 def back_up(arguments: argparse.Namespace, settings: Config) -> int:

@@ -14,9 +14,11 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from random import getrandbits
 from typing import Any
 from urllib.parse import quote
 
+from extrapypi.accesslog import REQUEST
 from extrapypi.answers import error_answer
 from extrapypi.config import Config
 from extrapypi.errors import InvalidInput
@@ -24,6 +26,7 @@ from extrapypi.errors import InvalidInput
 access = logging.getLogger("extrapypi.access")
 errors = logging.getLogger("extrapypi")
 
+REQUEST_ID = "extrapypi.request_id"  # in the environ: by what the log knows the request
 REFUSED = "extrapypi.refused"  # in the environ: the error for which a server lets nobody in
 HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{0,5})?", re.ASCII)
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
@@ -36,6 +39,7 @@ NOTHING = "default-src 'none'; frame-ancestors 'none'"
 # 30 days: long enough for who comes every month, and over before long for a host that has to go
 # back to http. Its subdomains are others' business.
 HSTS = ("Strict-Transport-Security", "max-age=2592000")
+GIVEN_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")  # what a proxy may call a request
 UNSAFE = re.compile(r"[^ !#-~]")  # what would break a quoted field of the access line
 
 
@@ -78,16 +82,21 @@ class Gateway:
         self.site = site
         self.prefix = config.URL_PREFIX
         self.proxies = config.trusted_proxies
+        self.metrics = site.metrics
         self.error_log = ErrorLog()
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
         started = time.perf_counter()
         forwarded = take_forwarded(environ)
-        prefix = ""
+        prefix = request_id = ""
         if self._is_trusted(environ.get("REMOTE_ADDR")):
             environ["extrapypi.proxied"] = True
             self._apply(forwarded, environ)
             prefix = forwarded.get("PREFIX", "").rstrip("/")
+            request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        if not request_id or not GIVEN_ID.fullmatch(request_id):
+            request_id = f"{getrandbits(64):016x}"
+        environ[REQUEST_ID] = request_id
         mount(environ, self.prefix or prefix)
         environ["wsgi.errors"] = self.error_log
         environ["wsgi.input"] = Body(environ["wsgi.input"])
@@ -95,14 +104,22 @@ class Gateway:
             environ["HTTP_HOST"] = own_host(environ)
 
         def begun(status: str, headers: list, exc_info=None):
-            log_access(environ, status, headers, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            log_access(environ, status, headers, seconds)
+            if self.metrics is not None:
+                method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+                self.metrics.note(method, path, status, seconds)
             policy = environ.get("extrapypi.policy", NOTHING)
-            headers += NOSNIFF, ("Content-Security-Policy", policy)
+            headers += NOSNIFF, ("Content-Security-Policy", policy), ("X-Request-ID", request_id)
             if environ["wsgi.url_scheme"] == "https":
                 headers.append(HSTS)
             return start_response(status, headers, exc_info)
 
-        return (refused if REFUSED in environ else self.application)(environ, begun)
+        token = REQUEST.set(request_id)
+        try:
+            return (refused if REFUSED in environ else self.application)(environ, begun)
+        finally:
+            REQUEST.reset(token)
 
     def _is_trusted(self, address: str | None) -> bool:
         if self.proxies is True or not self.proxies:
@@ -219,7 +236,9 @@ def log_access(environ: dict, status: str, headers: list, seconds: float) -> Non
             without_quotes(environ.get("HTTP_USER_AGENT", "-")[:LONGEST].partition(" {")[0]),
         )
         # access.info() would look for the line that calls it, which costs as much as the rest.
-        access.handle(access.makeRecord(access.name, logging.INFO, "", 0, LINE, told, None))
+        record = access.makeRecord(access.name, logging.INFO, "", 0, LINE, told, None)
+        record.request_id = environ.get(REQUEST_ID, "-")
+        access.handle(record)
 
 
 @lru_cache(maxsize=1024)

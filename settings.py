@@ -65,6 +65,7 @@ DEFAULTS = (
     Setting("SENDFILE", None, (NONE, str), "nginx or apache: let it send the files"),
     Setting("SHUTDOWN_TIMEOUT", 30, (int,), "seconds that running requests get at a stop"),
     Setting("KEPT_PAGES_MB", 64, (int,), "MB of ready index pages in memory"),
+    Setting("METRICS", False, (bool,), "True: /metrics has numbers for Prometheus, for admins"),
     Setting("README_IMAGES", False, (bool,), "True: READMEs may load images from other hosts"),
 )
 SETTINGS = {setting.name: setting for setting in DEFAULTS}

@@ -18,6 +18,7 @@ PROGRAMS = {  # path -> the least role to GET it, and to POST there; None: that 
     "/favicon.ico": (EVERYBODY, None),
     "/ping": (EVERYBODY, None),
     "/health": (EVERYBODY, None),
+    "/metrics": (ADMIN, None),
     "/static/<name>": (EVERYBODY, None),
     "/_/oidc/<path:path>": (EVERYBODY, EVERYBODY),
     "/simple/": (INSTALLER, MAINTAINER),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import subprocess
 import sys
 import threading
+from datetime import datetime, timezone
 
 import pytest
+import webtest
 from clients import CHECKOUT, isolated
-from conftest import at_once
+from conftest import USERS, as_user, at_once
 
-from extrapypi.accesslog import TogetherHandler
+from extrapypi.accesslog import REQUEST, RequestID, TogetherHandler
+from extrapypi.app import create_app
 
 LINES = [f"line {number}" for number in range(1000)]
 PROGRAM = """
@@ -162,3 +166,61 @@ def test_a_filter_may_put_another_record_in_place():
     logger.info("one")
     handler.flush()
     assert stream.getvalue() == "another\n"
+
+
+def logged_as_json(settings: dict) -> dict:
+    """The same settings with JSON lines in the log."""
+    as_json = {"default": {"()": "extrapypi.accesslog.JSONFormatter"}}
+    return {**settings, "LOGGING_CONFIG": {**settings["LOGGING_CONFIG"], "formatters": as_json}}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_line_of_the_access_log_is_one_object(settings, tables, log):
+    app = create_app(logged_as_json(settings))
+    client = as_user(app, "installer", USERS["installer"])
+    page = client.get("/simple/", headers={"User-Agent": "pip/26"})
+    nobody = webtest.TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    missing = nobody.get("/x%0a%22%c3%a9", headers={"User-Agent": "a\x1bb"}, status=404)
+    first, second = (json.loads(line) for line in log.read_text().splitlines())
+    assert 0 <= first.pop("milliseconds") < 30_000
+    assert datetime.now(timezone.utc) >= datetime.fromisoformat(first.pop("time"))
+    assert first == {
+        **{"level": "INFO", "logger": "extrapypi.access", "message": "GET /simple/ 200"},
+        **{"address": "127.0.0.1", "user": "installer", "method": "GET", "path": "/simple/"},
+        **{"status": 200, "bytes": page.content_length, "agent": "pip/26"},
+        "request_id": page.headers["X-Request-ID"],
+    }
+    assert (second["user"], second["status"], second["agent"]) == (None, 404, "a?b")
+    assert second["request_id"] == missing.headers["X-Request-ID"]
+    app.close()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_all_other_lines_are_objects_too_with_the_request_that_they_are_about(
+    settings, tables, log, monkeypatch
+):
+    app = create_app(logged_as_json(settings))
+    monkeypatch.setattr(app.site.authenticator, "actor", None)
+    client = webtest.TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    answer = client.get("/simple/", status=500)
+    logging.getLogger("extrapypi").error("two\nlines of %s", "\u00e9\ud800")
+    try:
+        raise ValueError("a reason")
+    except ValueError:
+        logging.getLogger("extrapypi").exception("It failed")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    trace, access, beside, failed = (lines[0], *lines[-3:])
+    assert "TypeError" in trace["message"]
+    assert trace["request_id"] == access["request_id"] == answer.headers["X-Request-ID"]
+    assert (beside["message"], beside["request_id"]) == ("two\nlines of \u00e9\ud800", None)
+    assert "ValueError: a reason" in failed["exception"]
+    app.close()
+
+
+def test_the_filter_gives_the_id_to_lines_of_any_format():
+    record = logging.makeLogRecord({"msg": "x"})
+    token = REQUEST.set("7")
+    assert RequestID().filter(record)
+    REQUEST.reset(token)
+    assert logging.Formatter("%(request_id)s %(message)s").format(record) == "7 x"
+    assert RequestID().filter(logging.makeLogRecord({}))

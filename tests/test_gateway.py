@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import webtest
 from conftest import USERS, as_user, upload
@@ -135,3 +137,35 @@ def test_a_fault_in_the_program_is_a_500_without_internals_and_logged(log, app, 
     answer = client.get("/simple/", status=500)
     assert answer.text == "The server has a fault; its log says more.\n"
     assert "TypeError" in log.read_text()
+
+
+def test_every_request_has_an_id_that_the_answer_and_its_access_line_have_too(
+    log, settings, tables
+):
+    format_ = "%(request_id)s %(message)s"
+    settings["LOGGING_CONFIG"]["formatters"] = {"default": {"format": format_}}
+    app = create_app(settings)
+    client = webtest.TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    paths = ("/ping", "/ping", "/simple/", "/nowhere", "/dashboard/")
+    ids = [client.get(path, status="*").headers["X-Request-ID"] for path in paths]
+    assert len(set(ids)) == len(paths)
+    assert [line.split()[0] for line in log.read_text().splitlines()] == ids
+    app.close()
+
+
+@pytest.mark.parametrize("given", ["a" * 128, "01JD-x.y_z:7/8+9=~"])
+def test_a_trusted_proxy_may_give_the_id(behind, given):
+    client = behind(TRUSTED_PROXY="127.0.0.1")
+    assert client.get("/ping", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+
+
+@pytest.mark.parametrize("given", ["a" * 129, "", 'a"b', "a b", "a, b", "\u00e9"])
+def test_an_id_that_is_none_is_replaced(behind, given):
+    client = behind(TRUSTED_PROXY="127.0.0.1")
+    answer = client.get("/ping", headers={"X-Request-ID": given})
+    assert re.fullmatch("[0-9a-f]{16}", answer.headers["X-Request-ID"])
+
+
+def test_nobody_else_gives_the_id(behind):
+    answer = behind().get("/ping", headers={"X-Request-ID": "mine"})
+    assert re.fullmatch("[0-9a-f]{16}", answer.headers["X-Request-ID"])

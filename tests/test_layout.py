@@ -14,9 +14,10 @@ ORDER = (  # a module imports only what stands to its left
     "lastseen throttling auth sessions incoming storage objectstore s3 contract core_metadata "
     "limits zips tars archives distributions accounts history people paging markup rendering "
     "counts search packages publishing listing weburls otherpages otherindex importing from2018 "
-    "checking mending manifest dumping backup restoring forms pages wheels links metadata_diff "
-    "dependencies browsing catalogue answers sending gateway views guards shortcut app framing "
-    "intake channels serving starting commands commandline extrapypi wsgi"
+    "checking mending manifest dumping backup restoring forms pages metrics wheels links "
+    "metadata_diff dependencies browsing catalogue answers sending gateway views guards "
+    "shortcut app framing intake channels serving starting doctor commands "
+    "commandline extrapypi wsgi"
 ).split()
 
 

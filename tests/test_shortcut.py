@@ -78,6 +78,7 @@ class Ways:
             if value:
                 request.headers[name.replace("_", "-")] = value
         answer = request.get_response(webtest.lint.middleware(way))
+        assert answer.headers.pop("X-Request-ID")  # which every request has for itself
         headers = sorted((name.lower(), value) for name, value in answer.headerlist)
         return Answer(answer.status, headers, answer.body)
 

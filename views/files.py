@@ -34,6 +34,8 @@ def sent(site, file: ServedFile, environ: dict) -> Answer:
     answer = offered(site, file, environ)
     if answer.status[:3] in ("200", "206", "302") and is_from_the_start(environ):
         site.downloads.note(file.id, environ.get("HTTP_USER_AGENT", ""))
+        if site.metrics is not None:
+            site.metrics.note_download()
     return answer
 
 

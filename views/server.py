@@ -62,6 +62,14 @@ def health(site, actor):
     return HTTPResponse("OK", 200, NOT_KEPT)
 
 
+def metrics(site, actor):
+    """GET /metrics: what this process did, for Prometheus"""
+    if site.metrics is None:
+        raise NotFound("There are no metrics; set METRICS = True in the configuration.")
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    return HTTPResponse(site.metrics.text(), 200, {**headers, "Cache-Control": "no-store"})
+
+
 def no_oidc(site, actor, path):
     """GET and POST below /_/oidc/: no trusted publishing here; uv and pdm then go on without."""
     raise NotFound("This index has no trusted publishing; publish with a token.")
