@@ -242,6 +242,12 @@ def test_what_is_published_through_a_proxy_by_https_is_installed_through_it(site
     trusted = ssl.create_default_context(cafile=str(site.certificate))
     with urllib.request.urlopen(f"{site.url}/dashboard/login", context=trusted) as answer:
         assert answer.headers["Strict-Transport-Security"]  # it knows that it was asked by https
+    request = site.index._request("/packages/demo-pkg/" + filename)
+    request.full_url = f"{site.url}/packages/demo-pkg/{filename}"
+    with urllib.request.urlopen(request, context=trusted) as answer:  # no page
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     if site.sendfile:
         assert f'/packages/demo-pkg/{filename}" 200 0 ' in site.index.log.read_text()
 
