@@ -249,6 +249,14 @@ class Running:
 
     def findings(self) -> Iterator[Finding]:
         """What is found; nothing more when it does not answer at all."""
+        with closing(self):
+            yield from self._findings()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self.pool.clear()
+
+    def _findings(self) -> Iterator[Finding]:
         first = tried(f"{self.root}/ping", self.ping)
         yield first
         if not first.is_ok:

@@ -42,9 +42,14 @@ class Quiet(wsgiref.simple_server.WSGIRequestHandler):
 
 @contextmanager
 def served(app):
-    """The URL of a server with the application; requests come from a trusted or other address."""
+    """The URL of a server with the application, for as long as it is needed."""
     server = wsgiref.simple_server.make_server("127.0.0.1", 0, app, handler_class=Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+
+    def serve() -> None:
+        server.serve_forever(0.05)
+        database.close()  # SQLite's connections are one a thread
+
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
