@@ -231,7 +231,7 @@ def at_once(count: int, work: Callable[[int], None]) -> None:
 
 def until(condition: Callable[[], bool]) -> None:
     """Waits until it is so, and fails when it never is."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -21,12 +21,12 @@ BASIC = "Basic " + base64.b64encode(f"{ADMIN}:{PASSWORDS[ADMIN]}".encode()).deco
 AUTHORIZED = f"Authorization: {BASIC}".encode()
 # What stands in a body, and must never be taken for a request of its own.
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LOG_LINE = re.compile(r"\[[\d :,-]+: (INFO|WARNING) / extrapypi(\.access)?\] .+")
+LOG_LINE = re.compile(r"\[[\d :,-]+: (INFO|WARNING) / (extrapypi(\.access)?|waitress)\] .+")
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    """A running index with a project, whose log has nothing but lines of ours in the end."""
+    """A running index with a project, whose log has nothing but whole lines in the end."""
     index = Index(tmp_path_factory.mktemp("index"))
     index.add("demo")
     yield index

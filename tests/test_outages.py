@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from archives_made import wheel_bytes
 from clients import Index
-from conftest import USERS, as_user, at_once, counts, until, upload
+from conftest import USERS, as_user, at_once, counts, empty_database, until, upload
 from s3_server import IDENTITIES, Line, s3_server
 from test_early import MET, ask, form, post
 from test_servers import PORTS, end_connections, servers
@@ -65,7 +65,7 @@ def check_all_unavailable(index: Index, words: str = "database") -> None:
 @pytest.fixture(scope="module", params=["postgresql", "mysql"])
 def line(request):
     """The line to a database server."""
-    url = urlsplit(request.getfixturevalue(request.param))
+    url = urlsplit(empty_database(request, request.param, None))
     with closing(Line(PORTS[request.param])) as line:
         netloc = f"{url.username}@{urlsplit(line.url).netloc}"
         line.database_url = url._replace(netloc=netloc).geturl()
@@ -222,7 +222,8 @@ def test_a_bucket_that_is_away_or_closed_to_us_is_503_until_it_is_as_before(
             assert filename in developer.get("/simple/demo-pkg/", headers={"Accept": JSON}).text
         server.stop()
         server.start()
-        assert developer.get(f"/packages/demo-pkg/{filename}").body == body
+        place = f"/packages/demo-pkg/{filename}"
+        until(lambda: developer.get(place, status="*").body == body)  # it needs a moment
         upload(developer, *wheel_bytes(version="2.0"))
         developer.get("/health", status=200)
     assert "Traceback" not in log.read_text()
