@@ -32,7 +32,7 @@ TAR_SEEDS = {
     "gnu": gzip.decompress(tar((f"{TOP}{'d/' * 99}x", b""))),
     "link": gzip.decompress(tar(special(b"2", f"{TOP}d/x", "../setup.py"))),
     "comment": gzip.decompress(pax(b"14 comment=ab\n", b"g")),
-    "path": gzip.decompress(pax(b"20 path=demo_pkg-1.0/x\n")),
+    "path": gzip.decompress(pax(b"23 path=demo_pkg-1.0/x\n")),
 }
 DISTRIBUTIONS = {
     "wheel": WHEEL + wheel_bytes()[1],

@@ -200,7 +200,7 @@ def test_metadata_that_can_be_read_in_two_ways_is_refused(index, text, phrase):
     assert phrase in refusal(index, post(form((NAME, zip_bytes({**PARTS, **files}))), MET))
 
 
-BLANKS = " \n" * 500_000
+BLANKS = " \n" * 200_000 + " y\n"  # behind the last line blanks would be cut off
 SLOW = {  # METADATA that some reader needs long for
     "blank lines in a text": f"License: x\n{BLANKS}",
     "blank lines in the description": f"Description: x\n{BLANKS}",
