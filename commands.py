@@ -22,6 +22,7 @@ from extrapypi import (
     importing,
     mending,
     models,
+    outside,
     packages,
     restoring,
 )
@@ -307,7 +308,7 @@ def diagnose(arguments: argparse.Namespace) -> int:
     """
     if arguments.url:
         password = asked(arguments.password or "")
-        server = doctor.Running(arguments.url, arguments.user, password)
+        server = outside.Running(arguments.url, arguments.user, password)
     try:
         findings = list(doctor.local(load()))
     except ConfigError as error:

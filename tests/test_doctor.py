@@ -16,8 +16,9 @@ from extrapypi import accounts, database
 from extrapypi.app import create_app
 from extrapypi.commandline import main
 from extrapypi.config import Config
-from extrapypi.doctor import Fault, Running, database_clock, local, same_clock
+from extrapypi.doctor import Fault, database_clock, local, same_clock
 from extrapypi.models import User
+from extrapypi.outside import Running
 from extrapypi.starting import COMMAND_LINE
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
