@@ -115,7 +115,7 @@ def permissions(path: Path, unwanted: int) -> str:
     """Whether a file or folder has none of the unwanted permissions; what is absent has none."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return f"{path} is not there, and need not be yet."
     if mode & unwanted:
         raise Fault(f"{path} has mode {mode:04o}. Run: chmod {mode & ~unwanted:04o} {path}")

@@ -206,6 +206,9 @@ def test_what_scripts_want_comes_as_json(run):
 
 
 def test_check_tells_its_faults_and_what_was_mended_as_json(run, tmp_path):
+    filename, body = wheel_bytes()
+    (tmp_path / filename).write_bytes(body)
+    run("import", str(tmp_path / filename))  # of an index without files nothing is set aside
     leftover = tmp_path / "packages" / "demo" / "x.whl"
     leftover.parent.mkdir()
     leftover.write_bytes(b"x")
