@@ -227,7 +227,7 @@ def test_a_full_disk_of_the_database_is_503_for_what_must_be_written(index, disk
         for noted in ("The numbers of downloads", "The times of last use"):
             until(lambda noted=noted: f"{noted} were not" in index.log.read_text()[start:])
     assert ask(index, upload)[0] == "200 OK"
-    until(lambda: downloads(index) == before + 3)
+    until(lambda: downloads(index) >= before + 3)  # others of before may be under way
     seen = f"SELECT last_login_at FROM users WHERE username = '{INSTALLER}'"
     until(lambda: execute(index, seen) != [(None,)])
 

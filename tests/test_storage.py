@@ -88,7 +88,7 @@ def test_drivers_are_found_by_name_and_by_dotted_path(tmp_path, monkeypatch):
         ("extrapypi.storage:NoSuch", {}, "cannot be loaded"),
         ("LocalStorage", {}, "packages_root"),
         ("LocalStorage", {"packages_root": "/x", "bukket": 1}, "bukket"),
-        ("LocalStorage", {"packages_root": "/dev/null/x"}, "storage fails"),
+        ("LocalStorage", {"packages_root": "/dev/null/x"}, "cannot be written"),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_the_start(name, params, words):
