@@ -14,7 +14,7 @@ from extrapypi.batches import Writer
 from extrapypi.config import Config, load
 from extrapypi.counts import Downloads
 from extrapypi.gateway import Gateway
-from extrapypi.guards import AuthPlugin
+from extrapypi.guards import AuthPlugin, check_uploader
 from extrapypi.mending import Sweeper, sweep
 from extrapypi.metrics import Metrics
 from extrapypi.pages import KeptPages
@@ -144,6 +144,10 @@ class Site:
         if config.METRICS:
             bound = database.database.obj
             self.metrics = Metrics(self.pages, self.storage, bound, config.STATIC_URL)
+
+    def check_uploader(self, environ: dict) -> None:
+        """As :func:`~extrapypi.guards.check_uploader`."""
+        check_uploader(self, environ)
 
     def close(self) -> None:
         """Writes what is still only in memory, and closes this thread's connection."""

@@ -16,17 +16,14 @@ from typing import Any
 
 from waitress.buffers import ReadOnlyFileBasedBuffer, TempfileBasedBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
-from waitress.task import WSGITask
 
-from extrapypi.answers import FAULT
 from extrapypi.database import is_server
-from extrapypi.errors import ExtraPyPIError, StorageError
-from extrapypi.forms import EARLY
-from extrapypi.gateway import REFUSED
+from extrapypi.errors import StorageError
 from extrapypi.incoming import room
 from extrapypi.intake import RESERVE, Parser
 from extrapypi.pages import Answer
 from extrapypi.shortcut import IN_LOOP
+from extrapypi.tasks import Admission, Refused, Task
 
 log = logging.getLogger("extrapypi")
 
@@ -45,45 +42,6 @@ AHEAD = 8192
 PATIENCE = 120  # seconds that a client may be late; nginx keeps an idle connection for 60
 SLOWEST = 500  # bytes a second that a client sends or takes without being late
 LINGER = 10  # seconds that a client may go on sending after his request was refused
-
-
-class Task(WSGITask):
-    """The answer to a request; a 304, which has no length, lets the connection open."""
-
-    def execute(self) -> None:
-        ready = self.request.ready
-        if ready is None:
-            super().execute()
-        else:
-            self.status, self.complete = ready.status, True
-            self.response_headers.extend(ready.headers)
-            self.write(ready.body)
-
-    def get_environment(self) -> dict[str, Any]:
-        environ = super().get_environment()
-        if self.request.form is not None:
-            environ[EARLY] = self.request.form
-        return environ
-
-    def set_close_on_finish(self) -> None:
-        asks = self.request.headers.get("CONNECTION", "").lower()
-        if self.version != "1.1" or asks == "close" or not self.status.startswith("304"):
-            super().set_close_on_finish()
-
-
-class Refused(Task):
-    """The answer to a request that is not let in, after which the connection is closed."""
-
-    def execute(self) -> None:
-        self.channel.lingers = True
-        self.set_close_on_finish()
-        super().execute()
-
-    def get_environment(self) -> dict[str, Any]:
-        error = self.request.error
-        if not isinstance(error, ExtraPyPIError):  # waitress's own, when the application fails
-            error = ExtraPyPIError(FAULT)
-        return {**super().get_environment(), REFUSED: error}
 
 
 class Channel(HTTPChannel):
@@ -106,7 +64,29 @@ class Channel(HTTPChannel):
         if self.lingers:
             return False
         self.moved(len(data))
-        return super().received(data)
+        taken = super().received(data)
+        if self.request is not None and self.request.held:  # and so not yet asked for
+            self.request.admission = Admission(self, self.request)
+            self.server.task_dispatcher.add_task(self.request.admission)
+        return taken
+
+    def go_on(self, admission: Admission) -> None:
+        """Lets the request in whose admission was asked for, or answers it with the error."""
+        request = admission.request
+        with self.requests_lock:
+            if request is not self.request or not self.connected:  # the client has gone
+                return
+            if admission.error is None:
+                request.let_in()
+                if request.expect_continue and not self.requests:
+                    self.send_continue()
+                return
+            request.turn_away(admission.error)
+            if request.completed:
+                self.request = None
+                self.requests.append(request)
+                if len(self.requests) == 1:
+                    self.server.add_task(self)
 
     def handle_write(self) -> None:
         """Sends what there is; closes at first only one way for a client that may be sending.
@@ -137,7 +117,7 @@ class Channel(HTTPChannel):
     @property
     def late(self) -> float:
         """Seconds for which the client should have sent or taken more; 0 while it is our turn."""
-        if self.requests and self.total_outbufs_len < SEND:
+        if (self.requests and self.total_outbufs_len < SEND) or self.is_held:
             return 0.0
         return time.monotonic() - self.on_time
 
@@ -146,8 +126,15 @@ class Channel(HTTPChannel):
         self.handle_close()
 
     def readable(self) -> bool:
-        form = None if self.request is None else self.request.form
-        return super().readable() and not (form is not None and form.is_behind)
+        return super().readable() and not self.is_held
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the rest of the request at hand has to stay in the socket for now."""
+        request = self.request
+        if request is None:
+            return False
+        return request.held or (request.form is not None and request.form.is_behind)
 
     @property
     def may_be_ready(self) -> bool:

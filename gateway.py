@@ -12,7 +12,8 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from random import getrandbits
 from typing import Any
@@ -74,6 +75,16 @@ class Body:
             raise InvalidInput("The body of the request cannot be read to its end.") from error
 
 
+@contextmanager
+def named(request_id: str) -> Iterator[None]:
+    """Lets the log know the request by this id."""
+    token = REQUEST.set(request_id)
+    try:
+        yield
+    finally:
+        REQUEST.reset(token)
+
+
 class Gateway:
     """WSGI application around another; ``site`` is the one that it serves."""
 
@@ -87,21 +98,8 @@ class Gateway:
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
         started = time.perf_counter()
-        forwarded = take_forwarded(environ)
-        prefix = request_id = ""
-        if self._is_trusted(environ.get("REMOTE_ADDR")):
-            environ["extrapypi.proxied"] = True
-            self._apply(forwarded, environ)
-            prefix = forwarded.get("PREFIX", "").rstrip("/")
-            request_id = environ.get("HTTP_X_REQUEST_ID", "")
-        if not request_id or not GIVEN_ID.fullmatch(request_id):
-            request_id = f"{getrandbits(64):016x}"
-        environ[REQUEST_ID] = request_id
-        mount(environ, self.prefix or prefix)
-        environ["wsgi.errors"] = self.error_log
-        environ["wsgi.input"] = Body(environ["wsgi.input"])
-        if not HOST.fullmatch(environ.get("HTTP_HOST", "")):
-            environ["HTTP_HOST"] = own_host(environ)
+        self._enter(environ)
+        request_id = environ[REQUEST_ID]
 
         def begun(status: str, headers: list, exc_info=None):
             seconds = time.perf_counter() - started
@@ -115,11 +113,36 @@ class Gateway:
                 headers.append(HSTS)
             return start_response(status, headers, exc_info)
 
-        token = REQUEST.set(request_id)
-        try:
+        with named(request_id):
             return (refused if REFUSED in environ else self.application)(environ, begun)
-        finally:
-            REQUEST.reset(token)
+
+    def admit(self, environ: dict) -> None:
+        """Refuses whoever may not upload, before a server takes in a large body of his.
+
+        :param environ: of the request, without its body.
+        :raises ExtraPyPIError: what to answer; as :func:`~extrapypi.guards.check_uploader` says.
+        """
+        self._enter(environ)
+        with named(environ[REQUEST_ID]):
+            self.site.check_uploader(environ)
+
+    def _enter(self, environ: dict) -> None:
+        """Makes the request look as the client sent it, and gives it an id."""
+        forwarded = take_forwarded(environ)
+        prefix = request_id = ""
+        if self._is_trusted(environ.get("REMOTE_ADDR")):
+            environ["extrapypi.proxied"] = True
+            self._apply(forwarded, environ)
+            prefix = forwarded.get("PREFIX", "").rstrip("/")
+            request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        if not GIVEN_ID.fullmatch(request_id):
+            request_id = environ.get(REQUEST_ID) or f"{getrandbits(64):016x}"
+        environ[REQUEST_ID] = request_id
+        mount(environ, self.prefix or prefix)
+        environ["wsgi.errors"] = self.error_log
+        environ["wsgi.input"] = Body(environ["wsgi.input"])
+        if not HOST.fullmatch(environ.get("HTTP_HOST", "")):
+            environ["HTTP_HOST"] = own_host(environ)
 
     def _is_trusted(self, address: str | None) -> bool:
         if self.proxies is True or not self.proxies:

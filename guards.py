@@ -10,9 +10,43 @@ from bottle import HTTPResponse, request
 from extrapypi import sessions
 from extrapypi.auth import Actor
 from extrapypi.database import connection
-from extrapypi.errors import ExtraPyPIError, NotLoggedIn
+from extrapypi.errors import ExtraPyPIError, Forbidden, NotLoggedIn
 from extrapypi.views.browser import field
 from extrapypi.views.failures import error_page, log_in_first
+
+UPLOAD_PAGE = "/dashboard/upload"
+
+
+def actor_with(site, environ: dict, role: str) -> Actor:
+    """Who asks, from credentials or, to read only, from the cookie of a session.
+
+    :raises NotLoggedIn, TooManyFailures: as :meth:`~extrapypi.auth.Authenticator.actor` does.
+    :raises Forbidden: when the role is not enough.
+    """
+    actor = None
+    if "HTTP_AUTHORIZATION" not in environ and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        actor = sessions.actor_of(environ)
+    actor = actor or site.authenticator.actor(environ)
+    if actor is None or (actor.user_id is None and not actor.may(role)):
+        raise NotLoggedIn("This needs a user name and a password, or a token.")
+    environ["extrapypi.user"] = actor.username
+    actor.check(role)
+    return actor
+
+
+def check_uploader(site, environ: dict) -> None:
+    """Refuses whoever may upload nothing, before the body of the request is read.
+
+    :raises ExtraPyPIError: as :func:`actor_with` does; Forbidden for a browser without a session.
+    """
+    with connection():
+        if environ["PATH_INFO"].rstrip("/") != UPLOAD_PAGE:
+            actor_with(site, environ, "maintainer")
+            return
+        actor = sessions.actor_of(environ)
+        if actor is None:
+            raise Forbidden("Log in to upload files.")  # a 401 lets browsers ask for a password
+        actor.check("maintainer")
 
 
 class AuthPlugin:
@@ -39,22 +73,9 @@ class AuthPlugin:
         @functools.wraps(callback)
         def guarded(**url):
             with connection():
-                return callback(self.site, self._actor(role), **url)
+                return callback(self.site, actor_with(self.site, request.environ, role), **url)
 
         return guarded
-
-    def _actor(self, role: str) -> Actor:
-        """Who asks, from credentials or, to read only, from the cookie of a session."""
-        environ = request.environ
-        actor = None
-        if "HTTP_AUTHORIZATION" not in environ and request.method in ("GET", "HEAD"):
-            actor = sessions.actor_of(environ)
-        actor = actor or self.site.authenticator.actor(environ)
-        if actor is None or (actor.user_id is None and not actor.may(role)):
-            raise NotLoggedIn("This needs a user name and a password, or a token.")
-        environ["extrapypi.user"] = actor.username
-        actor.check(role)
-        return actor
 
     def _page(self, callback: Callable, role: str | None, checks_form: bool) -> Callable:
         """The view of a browser's page; whoever is not logged in is asked to log in."""

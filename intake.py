@@ -28,6 +28,7 @@ from extrapypi.errors import (
     TooLarge,
 )
 from extrapypi.forms import MOST_FILES, OVERHEAD, FormReader
+from extrapypi.guards import UPLOAD_PAGE
 from extrapypi.incoming import arrival_errors, room
 from extrapypi.pages import Answer
 from extrapypi.sessions import COOKIE
@@ -36,7 +37,6 @@ SPOOL_OVER = 512 * 1024  # bytes of a body from which it goes to the disk
 MOST_EARLY = 16  # forms at once that are read while they come in
 RESERVE = 64 * 1024**2  # bytes that stay free on the disk
 UPLOADS = ("/legacy", "/simple")  # ends of the URLs that take uploads of programs
-UPLOAD_PAGE = "/dashboard/upload"  # that of browsers: several files at once
 
 
 class Forgetful:
@@ -143,6 +143,9 @@ class Parser(HTTPRequestParser):
     form: EarlyForm | None = None
     spooled: Spool | None = None
     ready: Answer | None = None  # made by the main loop
+    waits = False  # whether the client sends the body only when it is told to
+    admission: Any = None  # whether its sender may upload, once a thread was asked
+    held = False  # whether the body has to wait until it is known who sends it
 
     def parse_header(self, header_plus: bytes) -> None:
         if not header_plus.endswith(b"\r\n\r\n"):  # waitress's stand-in for one that has no end
@@ -162,33 +165,42 @@ class Parser(HTTPRequestParser):
             self.body_rcv = framing.Chunks(self.spooled)
         else:
             self.body_rcv = FixedStreamReceiver(self.content_length, self.spooled)
-        waits = self.headers.get("EXPECT", "").lower() == "100-continue" and self.version == "1.1"
+        expects = self.headers.get("EXPECT", "").lower()
+        self.waits = expects == "100-continue" and self.version == "1.1"
         try:
             self.check_header()
         except ExtraPyPIError as error:
-            self.refuse(error)
-            self.completed = waits  # such a client sends no body then
+            self.turn_away(error)
         else:
-            self.expect_continue = waits
-            if self.is_early:
-                self.read_early()
+            is_large = self.chunked or self.content_length > SPOOL_OVER
+            self.held = is_large and (self.is_upload or self.is_upload_page)
+            self.expect_continue = self.waits and not self.held
+
+    def turn_away(self, error: ExtraPyPIError) -> None:
+        """Refuses the request before its body has come in."""
+        self.refuse(error)
+        self.completed = self.waits  # such a client sends no body then
+
+    def let_in(self) -> None:
+        """Goes on with the body, whose sender may upload."""
+        self.held = False
+        self.expect_continue = self.waits
+        if self.is_early:
+            self.read_early()
 
     @property
     def is_early(self) -> bool:
-        """Whether this is a large upload with credentials that were good before.
+        """Whether this is a large upload, whose form may be read while it comes in.
 
-        Hashing is work that strangers shall not make, and small forms are read sooner in threads.
-        The fields of a form are in memory, so there is a limit to how many are read at once.
+        Small ones are read sooner in threads. The fields of a form are in memory, so there is a
+        limit to how many are read at once.
         """
-        if len(self.open_forms) >= MOST_EARLY:
-            return False
         is_large = self.content_length > SPOOL_OVER and not self.chunked
-        authorization = self.headers.get("AUTHORIZATION", "")
         is_upload = is_large and self.command == "POST" and self.is_upload
-        return is_upload and self.site.authenticator.has_met(authorization)
+        return is_upload and len(self.open_forms) < MOST_EARLY
 
     def read_early(self) -> None:
-        """Lets the form be read while it comes in."""
+        """Lets the form be read while it comes in, from what has come already."""
         self.form = EarlyForm(
             self.open_forms,
             self.site.storage,
@@ -196,6 +208,9 @@ class Parser(HTTPRequestParser):
             content_type=self.headers.get("CONTENT_TYPE", ""),
             content_length=self.content_length,
         )
+        if come := self.spooled.get():  # nothing would be its end
+            self.form.append(come)
+        self.spooled.close()
         self.body_rcv.buf = self.form
 
     def check_header(self) -> None:
@@ -246,7 +261,7 @@ class Parser(HTTPRequestParser):
 
     def refuse(self, error: ExtraPyPIError) -> None:
         """Answers with the error, once the rest of the body has been read and forgotten."""
-        self.error = error
+        self.error, self.held = error, False
         if self.body_rcv is not None:
             self.body_rcv.buf.close()
             self.body_rcv.buf = Forgetful()

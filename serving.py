@@ -25,6 +25,7 @@ from extrapypi.errors import ConfigError
 from extrapypi.gateway import Gateway
 from extrapypi.incoming import EXHAUSTED
 from extrapypi.intake import SPOOL_OVER, EarlyForm, Parser
+from extrapypi.tasks import Admission
 
 log = logging.getLogger("extrapypi")
 
@@ -51,6 +52,7 @@ class Server:
         self.config = app.site.config
         self.stop_signals = 0
         self.soon: deque[Channel] = deque()  # with a request that has come in
+        self.admissions: deque[Admission] = deque()  # that threads were asked for, and know now
         self.next_look = 0.0  # for late clients
         spool = app.site.storage.spool
         if spool is not None:
@@ -65,6 +67,7 @@ class Server:
         channel = type("Channel", (Channel,), {"parser_class": self.parser})
         for listener in self.listeners:
             listener.channel_class, listener.stopping = channel, False
+            listener.admissions = self.admissions
             listener.add_task = self.soon.append  # where waitress hands it to a thread at once
             listener.accept = partial(self._accept, listener)
             listener.spool, listener.frugal = spool, copy.copy(listener.adj)
@@ -126,6 +129,9 @@ class Server:
         if any(form.is_behind for form in self.open_forms):
             seconds = CATCHING_UP
         wasyncore.poll2(seconds, self.map)
+        while self.admissions:
+            admission = self.admissions.popleft()
+            admission.channel.go_on(admission)
         while self.soon:
             self._answer(self.soon.popleft())
         if len(self.map) >= CONNECTIONS or time.monotonic() > self.next_look:

@@ -90,9 +90,9 @@ class Caller:
         body = form(fields, archive.filename, archive.body)
         return self.ask("/legacy/", body, Content_Type="multipart/form-data; boundary=xxxx")
 
-    def log_in(self) -> None:
+    def log_in(self, username: str = ADMIN) -> None:
         """Begins a session of the dashboard."""
-        answer = self.send("/dashboard/login", username=ADMIN, password=PASSWORDS[ADMIN])
+        answer = self.send("/dashboard/login", username=username, password=PASSWORDS[username])
         cookies = answer.headers.get_all("Set-Cookie")
         (session,) = (each for each in cookies if each.startswith(COOKIE))
         self.cookie = {"Cookie": session.partition(";")[0]}

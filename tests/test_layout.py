@@ -16,7 +16,7 @@ ORDER = (  # a module imports only what stands to its left
     "counts search packages publishing listing weburls otherpages otherindex importing from2018 "
     "checking mending manifest dumping backup restoring forms pages metrics wheels links "
     "metadata_diff dependencies browsing catalogue answers sending gateway views guards "
-    "shortcut app framing intake channels serving starting doctor outside commands "
+    "shortcut app framing intake tasks channels serving starting doctor outside commands "
     "commandline extrapypi wsgi"
 ).split()
 
