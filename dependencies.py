@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import peewee
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from peewee import JOIN
 
 from extrapypi.models import Dependency, Package, Release
 from extrapypi.paging import MOST
 
 
-class Requirement(NamedTuple):
+class Needed(NamedTuple):
     """One dependency; ``name`` is normalized, ``is_here`` tells whether this index has it."""
 
     name: str
@@ -24,7 +26,7 @@ class Group(NamedTuple):
 
     extra: str  # "" when they count without one
     marker: str  # "" when they always count
-    requirements: list[Requirement]
+    requirements: list[Needed]
 
 
 class Dependent(NamedTuple):
@@ -36,6 +38,25 @@ class Dependent(NamedTuple):
     version: str
     specifier: str
     marker: str
+
+
+def dependency_rows(requires_dist: list[str]) -> list[dict[str, Any]]:
+    """The rows that a release gets for what its metadata requires, but for the release itself."""
+    return [
+        {
+            "normalized_name": canonicalize_name(requirement.name)[:200],
+            "specifier": f"@ {requirement.url}" if requirement.url else str(requirement.specifier),
+            "marker": str(requirement.marker or ""),
+            "extra": extra_of(requirement)[:200],
+        }
+        for requirement in map(Requirement, requires_dist)
+    ]
+
+
+def extra_of(requirement: Requirement) -> str:
+    """The extra that asks for the requirement, or "" when it always counts."""
+    _, quoted, rest = str(requirement.marker or "").partition('extra == "')
+    return canonicalize_name(rest.partition('"')[0]) if quoted else ""
 
 
 def groups(release: Release) -> list[Group]:
@@ -55,9 +76,9 @@ def groups(release: Release) -> list[Group]:
         )
         .where(Dependency.release == release)
     )
-    found: dict[tuple[str, str], list[Requirement]] = {}
+    found: dict[tuple[str, str], list[Needed]] = {}
     for extra, marker, name, specifier, package_id in sorted(rows.tuples()):
-        requirement = Requirement(name, specifier, package_id is not None)
+        requirement = Needed(name, specifier, package_id is not None)
         found.setdefault((extra, without_extra(marker, extra)), []).append(requirement)
     return [Group(*key, requirements) for key, requirements in sorted(found.items())]
 

@@ -10,12 +10,11 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from peewee import chunked
 
 from extrapypi.auth import Actor
 from extrapypi.database import execute, give_back, retried, utcnow
+from extrapypi.dependencies import dependency_rows
 from extrapypi.distributions import Distribution
 from extrapypi.errors import FileExists, Forbidden, InvalidUpload, NotFound
 from extrapypi.incoming import Incoming, sha256_of
@@ -63,11 +62,13 @@ def add_file(
     check_may_add(actor, state, distribution)
     give_back()
     storage.prepare(Package(normalized_name=distribution.normalized_name), incoming)
+    # Before the transaction: many specifiers take half a second.
+    dependencies = dependency_rows(distribution.metadata.requires_dist)
     about = {"upload_time": upload_time or utcnow()}
     if yanked is not None:
         about |= {"yanked": True, "yanked_reason": one_line(yanked)[:LONGEST_REASON]}
     try:
-        return add_rows(storage, actor, distribution, incoming, about)
+        return add_rows(storage, actor, distribution, dependencies, incoming, about)
     except BaseException:
         if incoming.location:  # whether the row is there is not known
             incoming.leave_note()
@@ -79,6 +80,7 @@ def add_rows(
     storage: BaseStorage,
     actor: Actor,
     distribution: Distribution,
+    dependencies: list[dict[str, Any]],
     incoming: Incoming,
     about: dict[str, Any],
 ) -> bool:
@@ -90,7 +92,7 @@ def add_rows(
         check_may_add(actor, state, distribution)
         claim_name(state, distribution, incoming)
         package = ensure_package(serial, actor, state, distribution)
-        release = ensure_release(package, state, distribution)
+        release = ensure_release(package, state, distribution, dependencies)
         storage.create_package(package)
         about["location"] = storage.create_release(package, incoming)
         add_file_row(actor, release, distribution, incoming, about)
@@ -196,19 +198,28 @@ def ensure_package(serial: int, actor: Actor, state: State, distribution: Distri
     return package
 
 
-def ensure_release(package: Package, state: State, distribution: Distribution) -> Release:
+def ensure_release(
+    package: Package,
+    state: State,
+    distribution: Distribution,
+    dependencies: list[dict[str, Any]],
+) -> Release:
     """The file's release, with the metadata that the file brings."""
-    if state.release_id is not None:
-        release = Release.get_by_id(state.release_id)
-        check_free(release, distribution)
-        update_release(release, distribution)
-        Dependency.delete().where(Dependency.release == release).execute()
-    else:
+    if state.release_id is None:
         given = metadata_of(distribution)
         key = {"package": package.id, "canonical_version": distribution.canonical_version}
         release = Release(version=distribution.metadata.version, **key, **given)
         release.id = Release.insert_row(version=release.version, **key, **given)
-    add_dependencies(release)
+    else:
+        release = Release.get_by_id(state.release_id)
+        check_free(release, distribution)
+        before = release.requires_dist
+        update_release(release, distribution)
+        if release.requires_dist == before:
+            return release
+        Dependency.delete().where(Dependency.release == release).execute()
+    for batch in chunked(dependencies, 500):
+        Dependency.insert_many([{**row, "release": release.id} for row in batch]).execute()
     return release
 
 
@@ -236,28 +247,6 @@ def update_release(release: Release, distribution: Distribution) -> None:
         release.rendered = release.rendered_by = release.rendering_fault = None
     release.updated_at = utcnow()
     release.save()
-
-
-def add_dependencies(release: Release) -> None:
-    """Writes the release's dependencies, of which each has its row."""
-    rows = [
-        {
-            "release": release,
-            "normalized_name": canonicalize_name(requirement.name)[:200],
-            "specifier": f"@ {requirement.url}" if requirement.url else str(requirement.specifier),
-            "marker": str(requirement.marker or ""),
-            "extra": extra_of(requirement)[:200],
-        }
-        for requirement in map(Requirement, release.requires_dist)
-    ]
-    for batch in chunked(rows, 500):
-        Dependency.insert_many(batch).execute()
-
-
-def extra_of(requirement: Requirement) -> str:
-    """The extra that asks for the requirement, or "" when it always counts."""
-    _, quoted, rest = str(requirement.marker or "").partition('extra == "')
-    return canonicalize_name(rest.partition('"')[0]) if quoted else ""
 
 
 def claim_name(state: State, distribution: Distribution, incoming: Incoming) -> None:

@@ -13,11 +13,11 @@ ORDER = (  # a module imports only what stands to its left
     "errors accesslog settings config database trigrams models lookups passwords batches "
     "lastseen throttling auth sessions incoming storage objectstore s3 contract core_metadata "
     "limits zips tars archives distributions accounts history people paging markup rendering "
-    "counts search packages publishing listing weburls otherpages otherindex importing from2018 "
-    "checking mending manifest dumping backup restoring forms pages metrics wheels links "
-    "metadata_diff dependencies browsing catalogue answers sending gateway views guards "
-    "shortcut app framing intake tasks channels serving starting doctor outside commands "
-    "commandline extrapypi wsgi"
+    "counts search packages dependencies publishing listing weburls otherpages otherindex "
+    "importing from2018 checking mending manifest dumping backup restoring forms pages "
+    "metrics wheels links metadata_diff browsing catalogue answers sending gateway views "
+    "guards shortcut app framing intake tasks channels serving starting doctor outside "
+    "commands commandline extrapypi wsgi"
 ).split()
 
 
