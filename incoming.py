@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
+import secrets
 import shutil
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -23,6 +26,7 @@ CHUNK = 1024 * 1024  # bytes read or hashed at once
 THREADED = 256 * 1024  # bytes from which hashing in threads is worth the hand-over
 AHEAD = 4  # chunks of a file that wait to be hashed, at most
 PIECES = 1024  # that wait to be one chunk: tiny ones take more memory than what is in them
+STALE = 24 * 3600  # seconds after which what never arrived is swept away, where nobody can tell
 HASHES = {
     "md5": partial(hashlib.md5, usedforsecurity=False),
     "sha256": hashlib.sha256,
@@ -175,6 +179,38 @@ def sync(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def new_file(folder: Path, mode: int = 0o666) -> tuple[Path, BinaryIO]:
+    """A new, empty file in the folder, with a lock for as long as it is open.
+
+    So :func:`sweep_folder` knows by whom it was left: a process that ends has no locks any more.
+    """
+    while True:
+        path = folder / secrets.token_hex(16)
+        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode), "w+b")
+        with suppress(OSError):  # of a file system without locks
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:  # else it was swept away before it had its lock
+            return path, stream
+        stream.close()
+
+
+def sweep_folder(folder: Path) -> None:
+    """Removes the files of :func:`new_file` to which no process writes any more."""
+    with storage_errors():
+        paths = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
+    for path in paths:
+        with suppress(OSError), path.open("rb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_left = True
+            except BlockingIOError:
+                is_left = False
+            except OSError:  # of a file system without locks
+                is_left = os.fstat(stream.fileno()).st_mtime < time.time() - STALE
+            if is_left:
+                path.unlink()
 
 
 def sha256_of(stream: BinaryIO) -> str:

@@ -23,9 +23,9 @@ from extrapypi.batches import Batch, Writer
 from extrapypi.checking import Fault, Listed, digest_of
 from extrapypi.database import connection, retried
 from extrapypi.errors import InvalidUpload, NotFound, NotStored, Unavailable
-from extrapypi.incoming import Incoming, storage_errors
+from extrapypi.incoming import STALE, Incoming, storage_errors
 from extrapypi.models import File, Journal, Package, UsedFilename, writing
-from extrapypi.storage import SIDECAR, STALE, BaseStorage, received
+from extrapypi.storage import SIDECAR, BaseStorage, received
 
 log = logging.getLogger("extrapypi")
 
@@ -49,8 +49,8 @@ class Sweeper(Batch):
 def sweep(storage: BaseStorage) -> None:
     """Removes what uploads and deletions left that never came to an end.
 
-    Temporary files go when they are old; what was stored and is not on the index, when a note
-    tells of it. What cannot be removed now stays for the next time.
+    Temporary files go, and what was stored and is not on the index, when a note tells of it. What
+    cannot be removed now stays for the next time.
     """
     try:
         with connection():

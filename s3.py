@@ -9,12 +9,10 @@ it goes out as a stream, or the client is sent to a presigned URL of the store.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -24,10 +22,17 @@ from packaging.metadata import RawMetadata, parse_email
 from extrapypi.config import without_password
 from extrapypi.database import utcnow
 from extrapypi.errors import ConfigError, StorageError
-from extrapypi.incoming import Incoming, arrival_errors, storage_errors
+from extrapypi.incoming import (
+    STALE,
+    Incoming,
+    arrival_errors,
+    new_file,
+    storage_errors,
+    sweep_folder,
+)
 from extrapypi.models import Package
 from extrapypi.objectstore import Away, Download, ObjectStore
-from extrapypi.storage import SIDECAR, STALE, BaseStorage
+from extrapypi.storage import SIDECAR, BaseStorage
 
 log = logging.getLogger("extrapypi")
 
@@ -153,8 +158,7 @@ class S3Storage(BaseStorage):
 
     def receive(self) -> Incoming:
         with arrival_errors():
-            handle, path = tempfile.mkstemp(dir=self.spool)
-            return S3Incoming(self, Path(path), os.fdopen(handle, "w+b"))
+            return S3Incoming(self, *new_file(self.spool, 0o600))  # perhaps in a folder of all
 
     def prepare(self, package: Package, incoming: S3Incoming) -> None:
         if incoming.sent:
@@ -228,11 +232,7 @@ class S3Storage(BaseStorage):
 
     def sweep(self) -> None:
         """Removes what uploads left that never came to an end, here and, if it answers, there."""
-        with storage_errors():
-            for path in self.spool.iterdir():
-                with suppress(FileNotFoundError):
-                    if path.is_file() and path.stat().st_mtime < stale().timestamp():
-                        path.unlink()
+        sweep_folder(self.spool)
         try:
             for key, upload_id, begun in self.store.unfinished():
                 if begun < stale() and LOCATION.fullmatch(key):

@@ -11,7 +11,6 @@ import inspect
 import os
 import secrets
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
@@ -27,15 +26,16 @@ from extrapypi.incoming import (
     Incoming,
     arrival_errors,
     make_folder,
+    new_file,
     sha256_of,
     storage_errors,
+    sweep_folder,
     sync,
 )
 from extrapypi.models import Package
 
 GROUP = "extrapypi.storage"
 SIDECAR = ".metadata"  # suffix of the core metadata beside a file, as in its URL (PEP 658)
-STALE = 24 * 3600  # seconds after which a file that never arrived is swept away
 
 
 class BaseStorage:
@@ -203,9 +203,8 @@ class LocalStorage(BaseStorage):
             raise StorageError(f"{self.root} cannot be written: {error.strerror}.") from error
 
     def receive(self) -> Incoming:
-        path = self.incoming / secrets.token_hex(16)
         with arrival_errors():
-            return Incoming(path, path.open("x+b"))
+            return Incoming(*new_file(self.incoming))
 
     def prepare(self, package: Package, incoming: Incoming) -> None:
         if incoming.metadata is not None and incoming.sidecar is None:
@@ -304,11 +303,7 @@ class LocalStorage(BaseStorage):
         return target.relative_to(self.root).as_posix()
 
     def sweep(self) -> None:
-        with storage_errors():
-            for path in self.incoming.iterdir():
-                with suppress(FileNotFoundError):
-                    if path.lstat().st_mtime < time.time() - STALE and not path.is_symlink():
-                        path.unlink()
+        sweep_folder(self.incoming)
 
     def ping(self) -> None:
         if not os.access(self.incoming, os.R_OK | os.W_OK | os.X_OK):

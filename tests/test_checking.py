@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from threading import Thread
@@ -254,13 +253,12 @@ def test_numbers_that_are_kept_and_are_not_right_are_made_anew(app, root, as_rol
 
 
 @on_sqlite
-def test_temporary_files_go_when_they_are_old(app, root):
-    for name, time in (("old", 0), ("new", None)):
-        (root / ".incoming" / name).touch()
-        if time is not None:
-            os.utime(root / ".incoming" / name, (time, time))
+def test_temporary_files_go_unless_they_are_written_to(app, root):
+    incoming = app.site.storage.receive()
+    (root / ".incoming" / "left").touch()
     assert repaired(app) == []
-    assert [path.name for path in (root / ".incoming").iterdir()] == ["new"]
+    assert list((root / ".incoming").iterdir()) == [incoming.path]
+    incoming.discard()
 
 
 def left_by_a_crash(root: Path) -> Path:

@@ -573,8 +573,8 @@ def test_sweeping_takes_what_is_old_and_ours(server, bucket, storage, package, m
     ours, theirs = f"demo/{'0' * 64}/{'1' * 32}/x.whl", "backup.tar"
     for key in (ours, theirs):
         server.client.create_multipart_upload(Bucket=bucket, Key=key)
-    old, foreign = storage.receive(), storage.spool.parent / "extrapypi-1.0.tar.gz"
-    os.utime(old.path, (0, 0))
+    old, foreign = storage.spool / "old", storage.spool.parent / "extrapypi-1.0.tar.gz"
+    old.touch()
     foreign.touch()
     os.utime(foreign, (0, 0))
     fresh = storage.receive()
@@ -585,7 +585,6 @@ def test_sweeping_takes_what_is_old_and_ours(server, bucket, storage, package, m
     monkeypatch.setattr(s3, "STALE", 0)
     storage.sweep()
     assert server.keys(bucket) == [theirs]
-    old.discard()
     fresh.discard()
 
 

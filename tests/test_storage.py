@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 import sys
 import threading
 
 import pytest
+from clients import CHECKOUT
+from conftest import at_once
 
 from extrapypi.contract import StorageContract, received
 from extrapypi.errors import ConfigError, NoRoom, StorageError
@@ -21,15 +25,31 @@ class TestLocalStorage(StorageContract):
     def storage(self, tmp_path) -> LocalStorage:
         return LocalStorage(packages_root=str(tmp_path / "packages"))
 
-    def test_what_uploads_left_is_swept_when_it_is_old(self, storage):
-        import os
-
-        fresh, old = storage.receive(), storage.receive()
-        os.utime(old.path, (0, 0))
+    def test_what_is_written_to_is_not_swept_however_old_it_is(self, storage):
+        incoming = storage.receive()
+        os.utime(incoming.path, (0, 0))
         storage.sweep()
-        assert [path.name for path in storage.incoming.iterdir()] == [fresh.path.name]
-        fresh.discard()
-        old.discard()
+        assert incoming.path.exists()
+        incoming.discard()
+
+    def test_what_a_process_has_left_is_swept_at_once(self, storage):
+        left = "import os, sys; from extrapypi.storage import LocalStorage; "
+        left += "LocalStorage(sys.argv[1]).receive(); os._exit(1)"
+        subprocess.run([sys.executable, "-c", left, storage.root], cwd=CHECKOUT)
+        assert len(list(storage.incoming.iterdir())) == 1
+        storage.sweep()
+        assert list(storage.incoming.iterdir()) == []
+
+    def test_files_and_sweepers_at_once_get_along(self, storage):
+        def come_and_go(number: int) -> None:
+            for _ in range(200):
+                incoming = storage.receive()
+                storage.sweep()
+                assert incoming.path.exists()
+                incoming.discard()
+
+        at_once(4, come_and_go)
+        assert list(storage.incoming.iterdir()) == []
 
     def test_what_was_swept_away_between_two_attempts_is_an_error(self, storage, package):
         incoming = received(storage)
