@@ -223,14 +223,20 @@ def check_password(username: str, password: str, environ: dict) -> User:
     user = User.get_or_none(User.username_key == ("" if impossible else key))
     address, name = address_of(environ), user.username_key if user else secret_digest(key)
     throttle(address, name)
-    is_right = passwords.matches(password, user and user.password_hash)
-    if not is_right or not user.is_active:
+    password_hash = user.password_hash if user and user.is_active else None
+    if not passwords.matches(password, password_hash, old_hash()):
         note_failure(address, name, user.username if user else "an unknown user")
         raise NotLoggedIn(WRONG)
     if passwords.is_sha_crypt(user.password_hash):
         with not_now("The hash of a password was not renewed"):
             user.password_hash = renew_hash(user.id, password, user.password_hash)
     return user
+
+
+def old_hash() -> str | None:
+    """The hash of an account that has one of extrapypi 0.4 still; None when all have others."""
+    first, second = (User.password_hash.startswith(beginning) for beginning in passwords.OLD)
+    return User.select(User.password_hash).where(first | second).limit(1).scalar()
 
 
 def parse_authorization(header: str) -> tuple[str, str]:

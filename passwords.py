@@ -22,6 +22,7 @@ COST = 12  # bcrypt's, a power of two: about 0.25 s a check
 SHORTEST, LONGEST = 8, 128  # characters
 LONGEST_BCRYPT = 72  # bytes; beyond them bcrypt raises, or ignores what follows in older versions
 # What passlib made in extrapypi 0.4: sha256_crypt ($5$, on 32-bit systems) or sha512_crypt.
+OLD = ("$5$", "$6$")
 SHA_CRYPT = re.compile(r"\$[56]\$(?:rounds=([0-9]{4,9})\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]+\Z")
 MOST_ROUNDS = 2_000_000  # of SHA-crypt; about 1.5 s a check, passlib took 656,000
 
@@ -67,17 +68,23 @@ def hashed(password: str) -> str:
     return bcrypt.hashpw(prepared(password), bcrypt.gensalt(COST)).decode("ascii")
 
 
-def matches(password: str, password_hash: str | None) -> bool:
+def matches(password: str, password_hash: str | None, old_hash: str | None = None) -> bool:
     """Whether the password belongs to the hash; None takes the same time and never does.
 
-    With a hash of extrapypi 0.4 it takes no less.
+    :param old_hash: one of extrapypi 0.4, whosever it is. As long as there is one, a wrong password
+        costs a check of both kinds; else its time would tell which accounts have such a hash.
     """
-    if password_hash and password_hash.startswith(("$5$", "$6$")):
-        if matches_sha_crypt(password, password_hash):
-            return True
+    is_old = password_hash is not None and password_hash.startswith(OLD)
+    if is_old and matches_sha_crypt(password, password_hash):
+        return True
+    if is_old:
         password_hash = None
     good = bcrypt.checkpw(prepared(password), (password_hash or no_hash()).encode("ascii"))
-    return good and password_hash is not None
+    if good and password_hash is not None:
+        return True
+    if old_hash and not is_old:
+        matches_sha_crypt(password, old_hash)
+    return False
 
 
 def is_sha_crypt(password_hash: str) -> bool:
