@@ -269,8 +269,8 @@ class Parser(HTTPRequestParser):
     def received(self, data: bytes) -> int:
         try:
             taken = self.take(data)
+            self.check_body()
         except (TooLarge, StorageError) as error:
-            taken = len(data)
             self.refuse(error)
         except InvalidInput as error:  # after which nobody knows where the next request begins
             taken = len(data)
@@ -284,7 +284,6 @@ class Parser(HTTPRequestParser):
         """Takes the next bytes; how many of them belong to the request.
 
         :raises InvalidInput: for what is no request, or has no end.
-        :raises TooLarge, NoRoom: for a body in chunks that has grown too large.
         """
         if self.body_rcv is None and not self.header_plus:
             framing.check_start(data)
@@ -293,9 +292,18 @@ class Parser(HTTPRequestParser):
             raise InvalidInput(framing.NO_REQUEST)
         if not self.completed and not self.headers_finished:
             framing.check_unfinished(self.header_plus[-len(data) - 1 :])
-        if self.chunked and self.error is None:
+        return taken
+
+    def check_body(self) -> None:
+        """Refuses a body for what has come of it.
+
+        :raises TooLarge: for one in chunks that has grown too large.
+        :raises StorageError: when the disk does not take it.
+        """
+        if self.error is not None:
+            return
+        if self.chunked:
             self.check_size(self.body_bytes_received)
             self.check_room(self.body_bytes_received)
-        if self.error is None and self.spooled is not None and self.spooled.fault is not None:
-            self.refuse(self.spooled.fault)
-        return taken
+        if self.spooled is not None and self.spooled.fault is not None:
+            raise self.spooled.fault

@@ -21,7 +21,7 @@ from browsers import TOKEN
 from clients import ADMIN, INSTALLER, PASSWORDS, Index, second_server
 from conftest import until
 from disks import BreakableDisk, Disk
-from test_early import MET, ask, form, in_between, post, unmet
+from test_early import MET, ask, form, in_between, in_chunks, post
 from test_serving import answer, connect, request
 from test_upload_page import PATH, form_bytes
 
@@ -95,15 +95,15 @@ def large(name: str) -> tuple[str, bytes]:
     return wheel_bytes(name, files={"data.bin": Random(1).randbytes(900_000)})
 
 
-def sent(name: str, archive: tuple[str, bytes], authorization: str) -> bytes:
+def sent(archive: tuple[str, bytes]) -> bytes:
     """The request with which twine sends the archive."""
-    return post(form(*archive) + b"--b--\r\n", authorization)
+    return post(form(*archive) + b"--b--\r\n")
 
 
 WAYS = {  # how an upload comes -> its request, for an index and a project's name
-    "small": lambda index, name: sent(name, wheel_bytes(name), MET),
-    "early": lambda index, name: sent(name, large(name), MET),
-    "spooled": lambda index, name: sent(name, large(name), unmet()),
+    "small": lambda index, name: sent(wheel_bytes(name)),
+    "early": lambda index, name: sent(large(name)),
+    "spooled": lambda index, name: in_chunks(form(*large(name)) + b"--b--\r\n"),
     "page": lambda index, name: page_form(index, wheel_bytes(name)),
     "large-page": lambda index, name: page_form(index, large(name)),
 }
@@ -257,7 +257,7 @@ def test_a_full_disk_before_an_object_store_takes_nothing_and_files_go_out(tmp_p
         index = Index(tmp_path, object_store.settings(object_store.new_bucket(), **params))
         name, whole = wheel_bytes("there", files={"data.bin": Random(2).randbytes(16_000_000)})
         page = request(f"/packages/there/{name}", Authorization=MET)
-        assert ask(index, sent("there", (name, whole), MET))[0] == "200 OK"
+        assert ask(index, sent((name, whole)))[0] == "200 OK"
         for fault, status in FAULTS.items():
             uploads = [WAYS[way](index, fault) for way in ("small", "early", "spooled")]
             with getattr(disk, fault)(), connect(index) as reading:
