@@ -130,8 +130,7 @@ class Server:
             seconds = CATCHING_UP
         wasyncore.poll2(seconds, self.map)
         while self.admissions:
-            admission = self.admissions.popleft()
-            admission.channel.go_on(admission)
+            self._go_on(self.admissions.popleft())
         while self.soon:
             self._answer(self.soon.popleft())
         if len(self.map) >= CONNECTIONS or time.monotonic() > self.next_look:
@@ -179,6 +178,13 @@ class Server:
             listener.accepting = False
             return None
 
+    def _go_on(self, admission: Admission) -> None:
+        """Takes the body in, or refuses it, now that it is known who sends it."""
+        try:
+            admission.channel.go_on(admission)
+        except Exception:  # as in all that the loop does: told in the log, and the channel closed
+            admission.channel.handle_error()
+
     def _answer(self, channel: Channel) -> None:
         """Answers what is at hand, which takes no longer than to give the request to a thread."""
         try:
@@ -191,7 +197,7 @@ class Server:
         try:
             channel.service()
             channel.handle_write()
-        except Exception:  # as in all that the loop does: told in the log, and the channel closed
+        except Exception:
             channel.handle_error()
 
     def _signalled(self, number: int, frame: Any) -> None:

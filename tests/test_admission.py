@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -178,3 +181,21 @@ def test_clients_that_go_while_they_are_asked_about_leave_nothing(index):
     until(lambda: spooled(index) == [])
     assert in_between(index) == []
     assert ask(index, request("/simple/", Authorization=MET)).status == "200 OK"
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_a_connection_that_breaks_when_100_continue_is_sent_takes_no_other_with_it(index):
+    head, end, _ = post(bytes(MIB), unmet()).partition(b"\r\n\r\n")
+    fault = ("-e", "trace=sendto", "-e", "inject=sendto:error=ETIMEDOUT:when=1")
+    words = ["strace", "-f", *fault, "-o", "/dev/null", "-p", str(index.process.pid)]
+    with connect(index) as other, connect(index) as connection:
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as strace:
+            try:
+                if "attached" not in (said := strace.stderr.readline()):
+                    pytest.skip(f"strace is not allowed here: {said}")
+                connection.sendall(head + b"\r\nExpect: 100-continue" + end)
+                assert connection.recv(1) == b""
+            finally:
+                strace.send_signal(signal.SIGINT)
+        other.sendall(request("/ping"))
+        assert answer(other).body == b"pong"
