@@ -28,6 +28,7 @@ access = logging.getLogger("extrapypi.access")
 errors = logging.getLogger("extrapypi")
 
 REQUEST_ID = "extrapypi.request_id"  # in the environ: by what the log knows the request
+USER = "extrapypi.user"  # in the environ: the name of who sent the request, once that is known
 REFUSED = "extrapypi.refused"  # in the environ: the error for which a server lets nobody in
 HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{0,5})?", re.ASCII)
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
@@ -250,7 +251,7 @@ def log_access(environ: dict, status: str, headers: list, seconds: float) -> Non
         size = next((value for name, value in headers if name == "Content-Length"), "-")
         told = (
             environ.get("REMOTE_ADDR") or "-",
-            quoted_name(environ.get("extrapypi.user") or "-"),
+            quoted_name(environ.get(USER) or "-"),
             without_quotes(environ.get("REQUEST_METHOD", "-")[:LONGEST]),
             quoted_path((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))[:LONGEST]),
             status[:3],

@@ -11,6 +11,7 @@ from extrapypi import sessions
 from extrapypi.auth import Actor
 from extrapypi.database import connection
 from extrapypi.errors import ExtraPyPIError, Forbidden, NotLoggedIn
+from extrapypi.gateway import USER
 from extrapypi.views.browser import field
 from extrapypi.views.failures import error_page, log_in_first
 
@@ -29,7 +30,7 @@ def actor_with(site, environ: dict, role: str) -> Actor:
     actor = actor or site.authenticator.actor(environ)
     if actor is None or (actor.user_id is None and not actor.may(role)):
         raise NotLoggedIn("This needs a user name and a password, or a token.")
-    environ["extrapypi.user"] = actor.username
+    environ[USER] = actor.username
     actor.check(role)
     return actor
 
@@ -46,6 +47,7 @@ def check_uploader(site, environ: dict) -> None:
         actor = sessions.actor_of(environ)
         if actor is None:
             raise Forbidden("Log in to upload files.")  # a 401 lets browsers ask for a password
+        environ[USER] = actor.username
         actor.check("maintainer")
 
 
@@ -91,7 +93,7 @@ class AuthPlugin:
                     if request.method == "POST":
                         self._check_post(actor, checks_form)
                     if actor is not None:
-                        request.environ["extrapypi.user"] = actor.username
+                        request.environ[USER] = actor.username
                         self.site.authenticator.last_seen.note(actor)
                         actor.check(role or "installer")
                     return callback(self.site, actor, **url)

@@ -18,6 +18,7 @@ from bottle import WSGIFileWrapper
 
 from extrapypi.database import connection
 from extrapypi.errors import ExtraPyPIError
+from extrapypi.gateway import USER
 from extrapypi.pages import Answer, accepted, index_key
 from extrapypi.sending import is_near
 from extrapypi.storage import SIDECAR
@@ -92,7 +93,7 @@ class Shortcut:
             actor = self.site.authenticator.known(environ)
         if actor is None or actor.packages is not None:
             return -1
-        environ["extrapypi.user"] = actor.username
+        environ[USER] = actor.username
         return actor.serial
 
 

@@ -10,7 +10,7 @@ from waitress.task import WSGITask
 from extrapypi.answers import FAULT
 from extrapypi.errors import ExtraPyPIError
 from extrapypi.forms import EARLY
-from extrapypi.gateway import REFUSED, REQUEST_ID
+from extrapypi.gateway import REFUSED, REQUEST_ID, USER
 from extrapypi.intake import Parser
 
 
@@ -31,7 +31,7 @@ class Task(WSGITask):
         if self.request.form is not None:
             environ[EARLY] = self.request.form
         if self.request.admission is not None:
-            environ[REQUEST_ID] = self.request.admission.environ[REQUEST_ID]
+            environ |= self.request.admission.known
         return environ
 
     def set_close_on_finish(self) -> None:
@@ -66,6 +66,11 @@ class Admission:
         self.request = request
         self.environ = Task(channel, request).get_environment()
         self.error: ExtraPyPIError | None = ExtraPyPIError(FAULT)  # unless it comes to an end
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What the access line tells of the request: its id and, once he was found, its sender."""
+        return {key: self.environ[key] for key in (REQUEST_ID, USER) if key in self.environ}
 
     def service(self) -> None:
         """Asks the application."""

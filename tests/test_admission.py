@@ -15,7 +15,7 @@ from random import Random
 import pytest
 from archives_made import wheel_bytes
 from callers import Caller
-from clients import INSTALLER, Index
+from clients import INSTALLER, Index, Request
 from conftest import until
 from sockets import answer, connect, next_answer, request
 from test_early import MET, ask, form, in_between, installer, post, unmet
@@ -29,7 +29,7 @@ PAGE = "/dashboard/upload/"
 WITH_ID = """
 LOGGING_CONFIG["filters"] = {"id": {"()": "extrapypi.accesslog.RequestID"}}
 LOGGING_CONFIG["handlers"]["default"]["filters"] = ["id"]
-LOGGING_CONFIG["formatters"]["default"]["format"] = "%(request_id)s %(message)s"
+LOGGING_CONFIG["formatters"]["default"]["format"] = "[%(request_id)s] %(message)s"
 """
 
 
@@ -127,6 +127,15 @@ def test_a_wrong_password_counts_once_and_its_lines_have_one_id(index):
     lines = index.log.read_text().splitlines()
     (warned,) = (line.split()[0] for line in lines if "for developer" in line)
     assert sum(line.startswith(warned) for line in lines) == 2
+
+
+@pytest.mark.parametrize("who", ["an installer", "an installer's browser", "a token for reading"])
+def test_the_access_line_of_who_may_not_upload_has_his_name(index, who):
+    path, _, header = REFUSED[who]
+    sent = request(path, "POST", bytes(MIB), **header(index))
+    with index.requests() as seen:
+        assert ask(index, sent).status.startswith("403 ")
+    assert seen == [Request("admin" if "token" in who else INSTALLER, "POST", path, 403)]
 
 
 def test_who_was_never_seen_before_is_let_in(index):
