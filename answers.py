@@ -74,6 +74,12 @@ def as_http(error: ExtraPyPIError) -> HTTPResponse:
     return HTTPResponse(body, status, headers)
 
 
+def note_fault(method: str, path: str, error: ExtraPyPIError, cause: BaseException | None) -> None:
+    """Tells the log of an error that is no fault of the client's."""
+    if error.status >= 500:
+        log.error("%s %s: %s (%r)", method, path, error, cause)
+
+
 def drain() -> None:
     """Reads the rest of the body, up to a limit: a client that still sends when the connection
     is closed gets a reset, and its user never sees the answer."""
@@ -104,8 +110,7 @@ class ErrorPlugin:
         return guarded
 
     def _answer(self, error: ExtraPyPIError, cause: BaseException | None) -> HTTPResponse:
-        if error.status >= 500:
-            log.error("%s %s: %s (%r)", request.method, request.path, error, cause)
+        note_fault(request.method, request.path, error, cause)
         drain()
         return as_http(error)
 

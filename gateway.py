@@ -20,9 +20,9 @@ from typing import Any
 from urllib.parse import quote
 
 from extrapypi.accesslog import REQUEST
-from extrapypi.answers import error_answer
+from extrapypi.answers import error_answer, note_fault
 from extrapypi.config import Config
-from extrapypi.errors import InvalidInput
+from extrapypi.errors import ExtraPyPIError, InvalidInput
 
 access = logging.getLogger("extrapypi.access")
 errors = logging.getLogger("extrapypi")
@@ -125,7 +125,12 @@ class Gateway:
         """
         self._enter(environ)
         with named(environ[REQUEST_ID]):
-            self.site.check_uploader(environ)
+            try:
+                self.site.check_uploader(environ)
+            except ExtraPyPIError as error:
+                method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+                note_fault(method, path, error, error.__cause__)
+                raise
 
     def _enter(self, environ: dict) -> None:
         """Makes the request look as the client sent it, and gives it an id."""

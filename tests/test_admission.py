@@ -138,6 +138,19 @@ def test_the_access_line_of_who_may_not_upload_has_his_name(index, who):
     assert seen == [Request("admin" if "token" in who else INSTALLER, "POST", path, 403)]
 
 
+def test_the_log_says_why_it_is_not_known_who_may_upload(index):
+    database, away = index.folder / "extrapypi.db", index.folder / "away.db"
+    start = index.log.stat().st_size
+    database.rename(away)
+    try:
+        found = ask(index, post(bytes(MIB), unmet()))
+    finally:
+        away.rename(database)
+    assert found.status.startswith("503 ")
+    assert found.headers["Retry-After"] == "5"
+    assert "POST /legacy/: The database does not answer" in index.log.read_text()[start:]
+
+
 def test_who_was_never_seen_before_is_let_in(index):
     for number in range(3):
         filename, body = wheel_bytes(f"unseen-{number}", files={"data.bin": noise()})

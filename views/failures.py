@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import http
-import logging
 from urllib.parse import quote
 
 from bottle import HTTPError, HTTPResponse, request
 
-from extrapypi.answers import FAULT, allowed, drain
+from extrapypi.answers import FAULT, allowed, drain, note_fault
 from extrapypi.auth import Actor
 from extrapypi.errors import ExtraPyPIError
 from extrapypi.views.browser import done, page
-
-log = logging.getLogger("extrapypi")
 
 BROWSER_PAGES = ("/dashboard/", "/user/")
 
 
 def error_page(site, actor: Actor | None, error: ExtraPyPIError) -> HTTPResponse:
     """The page that says what is wrong and what one can do; nothing of the program's insides."""
-    if error.status >= 500:
-        log.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__)
+    note_fault(request.method, request.path, error, error.__cause__)
     drain()
     title = http.HTTPStatus(error.status).phrase
     response = page(
