@@ -196,8 +196,7 @@ class Parser(HTTPRequestParser):
         limit to how many are read at once.
         """
         is_large = self.content_length > SPOOL_OVER and not self.chunked
-        is_upload = is_large and self.command == "POST" and self.is_upload
-        return is_upload and len(self.open_forms) < MOST_EARLY
+        return is_large and self.is_upload and len(self.open_forms) < MOST_EARLY
 
     def read_early(self) -> None:
         """Lets the form be read while it comes in, from what has come already."""
@@ -233,12 +232,13 @@ class Parser(HTTPRequestParser):
     @property
     def is_upload(self) -> bool:
         """Whether the body goes to one of the URLs for uploads of programs."""
-        return self.path.rstrip("/").endswith(UPLOADS)
+        return self.command == "POST" and self.path.rstrip("/").endswith(UPLOADS)
 
     @property
     def is_upload_page(self) -> bool:
         """Whether the body is a form with files that a browser sends."""
-        return self.path.rstrip("/").endswith(UPLOAD_PAGE) and self.site.config.DASHBOARD
+        is_there = self.command == "POST" and self.site.config.DASHBOARD
+        return is_there and self.path.rstrip("/").endswith(UPLOAD_PAGE)
 
     def check_size(self, size: int) -> None:
         """Refuses a body of more bytes than may come to this URL, with TooLarge."""

@@ -151,6 +151,16 @@ def test_the_log_says_why_it_is_not_known_who_may_upload(index):
     assert "POST /legacy/: The database does not answer" in index.log.read_text()[start:]
 
 
+@pytest.mark.parametrize("path", ["/simple/", "/legacy/"])
+def test_who_only_reads_may_do_so_whenever_the_end_of_an_empty_body_comes(index, path):
+    more = {"Transfer_Encoding": "chunked", "Content_Length": "", "Authorization": installer()}
+    with connect(index) as connection:
+        connection.sendall(request(path, **more))
+        assert index.get("/ping") == b"pong"
+        connection.sendall(b"0\r\n\r\n")
+        assert answer(connection).status == "200 OK"
+
+
 def test_who_was_never_seen_before_is_let_in(index):
     for number in range(3):
         filename, body = wheel_bytes(f"unseen-{number}", files={"data.bin": noise()})
