@@ -191,7 +191,7 @@ def new_file(folder: Path, mode: int = 0o666) -> tuple[Path, BinaryIO]:
         stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode), "w+b")
         with suppress(OSError):  # of a file system without locks
             fcntl.flock(stream, fcntl.LOCK_EX)
-        if os.fstat(stream.fileno()).st_nlink:  # else it was swept away before it had its lock
+        if path.exists():  # else it was swept away before it had its lock
             return path, stream
         stream.close()
 
@@ -201,16 +201,16 @@ def sweep_folder(folder: Path) -> None:
     with storage_errors():
         paths = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
     for path in paths:
-        with suppress(OSError), path.open("rb") as stream:
-            try:
+        try:
+            with path.open("rb") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                is_left = True
-            except BlockingIOError:
-                is_left = False
-            except OSError:  # of a file system without locks
-                is_left = os.fstat(stream.fileno()).st_mtime < time.time() - STALE
-            if is_left:
                 path.unlink()
+        except BlockingIOError:  # somebody writes to it
+            continue
+        except OSError:  # of a file system without locks, or of a file that is another user's
+            with suppress(OSError):
+                if path.stat().st_mtime < time.time() - STALE:
+                    path.unlink()
 
 
 def sha256_of(stream: BinaryIO) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -82,6 +83,24 @@ class TestLocalStorage(StorageContract):
         assert file.digests["sha256"] == hashlib.sha256(bytes(AHEAD * CHUNK)).hexdigest()
         assert not file.is_behind
         file.discard()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_what_another_user_has_left_is_swept_when_it_is_old():
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is for one user only
+        storage = LocalStorage(folder)
+        old, fresh = storage.incoming / "old", storage.incoming / "fresh"
+        for path in (old, fresh):
+            path.touch(0o600)
+        os.utime(old, (0, 0))
+        for each in (storage.root, storage.incoming):
+            each.chmod(0o777)
+        os.seteuid(65534)
+        try:
+            storage.sweep()
+        finally:
+            os.seteuid(0)
+        assert list(storage.incoming.iterdir()) == [fresh]
 
 
 class Recorder(LocalStorage):
