@@ -76,6 +76,7 @@ class Channel(HTTPChannel):
         with self.requests_lock:
             if request is not self.request or not self.connected:  # the client has gone
                 return
+            self.on_time = time.monotonic()
             if admission.error is None:
                 request.let_in()
                 if request.expect_continue and not self.requests:

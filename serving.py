@@ -40,7 +40,6 @@ BACKLOG = 1024  # connections that wait to be accepted
 FILES_EACH = 3  # open files of a connection: itself, what comes in, what goes out
 FILES_BESIDE = 100  # open files of the process besides
 PAUSE = 1  # seconds in which nothing is accepted, when the machine has nothing left for it
-JUMP = 10  # seconds by which the clock is not wrong by chance
 HEADERS = 64 * 1024  # bytes of a request's headers
 
 
@@ -73,7 +72,6 @@ class Server:
             listener.spool, listener.frugal = spool, copy.copy(listener.adj)
             listener.frugal.outbuf_high_watermark = UNSENT_IN_MEMORY
         self.paused_until = 0.0  # by the monotonic clock
-        self.now = time.time()  # at the turn before
 
     def _create(self) -> Any:
         try:
@@ -91,6 +89,7 @@ class Server:
                 backlog=BACKLOG,
                 max_request_header_size=HEADERS,
                 max_request_body_size=2**62,  # Parser has our own limit, with a sentence
+                channel_timeout=2**31,  # Server closes what is late, by a clock that nobody sets
                 asyncore_use_poll=True,
                 clear_untrusted_proxy_headers=False,  # Gateway does that
                 ident="extrapypi",
@@ -125,7 +124,6 @@ class Server:
     def _turn(self, seconds: float) -> None:
         """Waits for the sockets so long, serves them, and sees to the requests that have come."""
         self._go_on_accepting()
-        self._look_at_the_clock()
         if any(form.is_behind for form in self.open_forms):
             seconds = CATCHING_UP
         wasyncore.poll2(seconds, self.map)
@@ -152,19 +150,6 @@ class Server:
         for listener in self.listeners:
             if not (listener.accepting or listener.stopping):
                 listener.accepting = time.monotonic() > self.paused_until
-
-    def _look_at_the_clock(self) -> None:
-        """Takes all connections for busy when the clock was set.
-
-        waitress closes by it those that are idle for long; else it would close all of them, or
-        none for hours.
-        """
-        before, self.now = self.now, time.time()
-        if abs(self.now - before) > JUMP:
-            for listener in self.listeners:
-                listener.next_channel_cleanup = self.now
-            for channel in self._channels():
-                channel.last_activity = self.now
 
     def _accept(self, listener: Any) -> tuple | None:
         """The next connection, as waitress's own; a pause when the machine has none to give."""

@@ -32,6 +32,13 @@ LOGGING_CONFIG["handlers"]["default"]["filters"] = ["id"]
 LOGGING_CONFIG["formatters"]["default"]["format"] = "[%(request_id)s] %(message)s"
 """
 
+IMPATIENT = """
+from extrapypi import channels, serving
+channels.PATIENCE = serving.PATIENCE = 5
+serving.LOOK = 0
+THREADS = 1
+"""
+
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
@@ -231,3 +238,27 @@ def test_a_connection_that_breaks_when_100_continue_is_sent_takes_no_other_with_
                 strace.send_signal(signal.SIGINT)
         other.sendall(request("/ping"))
         assert answer(other).body == b"pong"
+
+
+@pytest.fixture
+def impatient(tmp_path):
+    """A running index that soon closes the connections of those who are late."""
+    index = Index(tmp_path, IMPATIENT)
+    yield index
+    assert index.stop() == 0
+
+
+def test_nobody_is_late_because_the_server_took_its_time_to_ask_about_him(impatient):
+    head, end, body = post(bytes(MIB), unmet()).partition(b"\r\n\r\n")
+    database = sqlite3.connect(impatient.folder / "extrapypi.db", isolation_level=None)
+    with closing(database) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with connect(impatient) as failing, connect(impatient) as connection:
+            failing.sendall(post(b"x", basic("nobody", "x")["Authorization"]))  # has to be noted
+            connection.sendall(head + b"\r\nExpect: 100-continue" + end)
+            with connect(impatient) as idle:
+                assert idle.recv(1) == b""
+            writer.execute("ROLLBACK")
+            assert answer(connection).status == "100 Continue"
+            connection.sendall(body)
+            assert answer(connection).status.startswith("400 ")

@@ -46,10 +46,10 @@ class ClockedIndex(Index):
             "DONT_FAKE_MONOTONIC": "1",
         }
 
-    def set_clock(self, seconds: float, rate: int = 1) -> None:
+    def set_clock(self, seconds: float) -> None:
         """Sets the clock so many seconds before or after the right time."""
         fresh = self.folder / "clock.new"
-        fresh.write_text(f"{seconds:+d} x{rate}\n" if rate > 1 else f"{seconds:+d}\n")
+        fresh.write_text(f"{seconds:+d}\n")
         fresh.replace(self.folder / "clock")
 
     def execute(self, sql: str) -> list[tuple]:
@@ -147,6 +147,5 @@ def test_idle_connections_are_closed_after_the_clock_was_set_back(index):
     with connect(index) as idle:
         index.set_clock(-5 * HOUR)
         assert index.get("/ping") == b"pong"
-        index.set_clock(-5 * HOUR, rate=8)  # so that two minutes are over sooner
-        idle.settimeout(60)
+        idle.settimeout(150)
         assert idle.recv(1) == b""
