@@ -106,6 +106,12 @@ class Channel(HTTPChannel):
             with suppress(OSError):  # he is gone
                 self.socket.shutdown(socket.SHUT_WR)
 
+    def _flush_some(self, do_close: bool = True) -> bool:
+        # waitress takes no lock while no request is at hand. But a thread that has answered one
+        # may still be sending 100 Continue, and both would send the same bytes.
+        with self.outbuf_lock:
+            return self.connected and super()._flush_some(do_close)
+
     def send(self, data: bytes, do_close: bool = True) -> int:
         sent = super().send(data, do_close)
         self.moved(sent)
@@ -208,7 +214,8 @@ class Channel(HTTPChannel):
             if self.request is not None:  # half read
                 self.request.close()
         finally:
-            super().handle_close()
+            with self.outbuf_lock:  # nobody sends meanwhile
+                super().handle_close()
 
     def close_requests(self) -> None:
         """Removes what has come in of requests that are not answered any more."""

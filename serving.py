@@ -124,7 +124,7 @@ class Server:
     def _turn(self, seconds: float) -> None:
         """Waits for the sockets so long, serves them, and sees to the requests that have come."""
         self._go_on_accepting()
-        if any(form.is_behind for form in self.open_forms):
+        if any(form.is_behind for form in tuple(self.open_forms)):
             seconds = CATCHING_UP
         wasyncore.poll2(seconds, self.map)
         while self.admissions:

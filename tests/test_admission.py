@@ -16,7 +16,7 @@ import pytest
 from archives_made import wheel_bytes
 from callers import Caller
 from clients import INSTALLER, Index, Request
-from conftest import until
+from conftest import at_once, until
 from sockets import answer, connect, next_answer, request
 from test_early import MET, ask, form, in_between, installer, post, unmet
 from watched import spooled
@@ -38,6 +38,8 @@ channels.PATIENCE = serving.PATIENCE = 5
 serving.LOOK = 0
 THREADS = 1
 """
+
+HASTY = "import sys; sys.setswitchinterval(1e-6)"
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +264,29 @@ def test_nobody_is_late_because_the_server_took_its_time_to_ask_about_him(impati
             assert answer(connection).status == "100 Continue"
             connection.sendall(body)
             assert answer(connection).status.startswith("400 ")
+
+
+@pytest.fixture
+def hasty(tmp_path):
+    """A running index, of which each thread soon gives way to the others."""
+    index = Index(tmp_path, HASTY)
+    ask(index, request("/simple/", Authorization=MET))
+    yield index
+    assert index.stop() == 0
+    assert "Traceback" not in index.log.read_text()
+
+
+def test_threads_and_the_main_loop_do_not_get_in_each_others_way(hasty):
+    head, end, body = post(bytes(MIB)).partition(b"\r\n\r\n")
+
+    def send(number: int) -> None:
+        for _ in range(20):
+            with connect(hasty) as connection, connection.makefile("rb") as stream:
+                page = request("/simple/nothing/", Authorization=MET)
+                connection.sendall(page + head + b"\r\nExpect: 100-continue" + end)
+                assert next_answer(stream).status.startswith("404 ")
+                assert next_answer(stream).status == "100 Continue"
+                connection.sendall(body)
+                assert next_answer(stream).status.startswith("400 ")
+
+    at_once(10, send)
