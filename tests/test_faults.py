@@ -312,6 +312,7 @@ def test_a_database_that_cannot_be_opened_for_writing_stops_the_start(index, tmp
                 env={**index.environment, "EXTRAPYPI_DATABASE_URL": url},
                 capture_output=True,
                 text=True,
+                timeout=60,  # it must not serve
             )
     assert done.returncode == 1
     assert done.stderr.startswith("extrapypi: The database does not answer (")

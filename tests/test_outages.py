@@ -191,6 +191,7 @@ def test_a_damaged_file_is_told_in_one_sentence(index):  # the last that uses it
         env=index.environment,
         capture_output=True,
         text=True,
+        timeout=60,  # it must not serve
     )
     assert done.returncode == 1
     assert done.stderr == "extrapypi: The database does not answer (file is not a database).\n"
