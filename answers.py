@@ -22,6 +22,7 @@ from extrapypi.pages import header, parse_accept
 log = logging.getLogger("extrapypi")
 
 REALM = "extrapypi"
+PLAIN = "text/plain; charset=utf-8"
 FAULT = "The server has a fault; its log says more."
 LONGEST_REASON = 200  # characters
 CHUNK = 256 * 1024  # bytes read at once
@@ -49,7 +50,7 @@ def error_answer(error: ExtraPyPIError, method: str, accept: str) -> tuple[str, 
     if isinstance(error, NotLoggedIn):
         headers["WWW-Authenticate"] = f'Basic realm="{REALM}", charset="UTF-8"'
         if method in ("GET", "HEAD"):
-            return status, {**headers, "Content-Length": "0"}, b""
+            return status, {**headers, "Content-Type": PLAIN, "Content-Length": "0"}, b""
     if prefers_json(accept):
         headers["Content-Type"] = "application/json"  # exactly: with a charset uv shows it raw
         document = {
@@ -58,7 +59,7 @@ def error_answer(error: ExtraPyPIError, method: str, accept: str) -> tuple[str, 
             "title": http.HTTPStatus(error.status).phrase,
         }
         return status, headers, json.dumps(document).encode()
-    headers["Content-Type"] = "text/plain; charset=utf-8"
+    headers["Content-Type"] = PLAIN
     return status, headers, f"{message}\n".encode("utf-8", "replace")
 
 

@@ -45,6 +45,7 @@ ROUTES = (  # method, path, view, least role (None: everyone)
     ("GET", "/ping", server.ping, None),
     ("GET", "/health", server.health, None),
     ("GET", "/metrics", server.metrics, "admin"),
+    ("GET", "/openapi.json", server.openapi, None),
     ("GET", "/_/oidc/<path:path>", server.no_oidc, None),
     ("POST", "/_/oidc/<path:path>", server.no_oidc, None),
     ("GET", "/simple/", simple.project_list, "installer"),

@@ -19,6 +19,7 @@ PROGRAMS = {  # path -> the least role to GET it, and to POST there; None: that 
     "/ping": (EVERYBODY, None),
     "/health": (EVERYBODY, None),
     "/metrics": (ADMIN, None),
+    "/openapi.json": (EVERYBODY, None),
     "/static/<name>": (EVERYBODY, None),
     "/_/oidc/<path:path>": (EVERYBODY, EVERYBODY),
     "/simple/": (INSTALLER, MAINTAINER),

@@ -15,9 +15,9 @@ ORDER = (  # a module imports only what stands to its left
     "limits zips tars archives distributions accounts history people paging markup rendering "
     "counts search packages dependencies publishing listing weburls otherpages otherindex "
     "importing from2018 checking mending manifest dumping backup restoring forms pages "
-    "metrics wheels links metadata_diff browsing catalogue answers sending gateway views "
-    "guards shortcut app framing intake tasks channels serving starting doctor outside "
-    "commands commandline extrapypi wsgi"
+    "schemas openapi metrics wheels links metadata_diff browsing catalogue answers sending "
+    "gateway views guards shortcut app framing intake tasks channels serving starting doctor "
+    "outside commands commandline extrapypi wsgi"
 ).split()
 
 

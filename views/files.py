@@ -21,6 +21,8 @@ EMPTY = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": "0"}
 def download(site, actor, project, filename):
     """GET /packages/<project>/<filename>, also below /simple/, and with .metadata behind it."""
     name = normalized(project)
+    if not FILENAME.match(filename):
+        raise NotFound(f"There is no file {quote(filename)}.")
     if name != project:
         return redirect(f"/packages/{name}/{filename}", 301)
     if filename.endswith(SIDECAR):
@@ -88,8 +90,6 @@ def find(site, actor, name: str, filename: str) -> ServedFile:
     :raises NotFound: when there is none, or it is in another project.
     :raises Forbidden: for a project in quarantine, which offers no files (PEP 792).
     """
-    if not FILENAME.match(filename):
-        raise NotFound(f"There is no file {quote(filename)}.")
     file = site.files.get(filename, actor.serial)
     if file.project != name:
         raise NotFound(f"There is no file {filename} in the project {name}.")

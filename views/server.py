@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote
 
 import peewee
-from bottle import HTTPResponse, static_file
+from bottle import HTTPResponse, request, static_file
 
 from extrapypi.database import connection, fetch
 from extrapypi.errors import NotFound, StorageError, Unavailable
-from extrapypi.pages import Answer
+from extrapypi.openapi import description
+from extrapypi.pages import REVALIDATE, Answer, Page
 from extrapypi.views import STATIC, redirect, root
 
 FILES = {path.name for path in STATIC.iterdir() if path.suffix != ".py"}
@@ -68,6 +70,14 @@ def metrics(site, actor):
         raise NotFound("There are no metrics; set METRICS = True in the configuration.")
     headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
     return HTTPResponse(site.metrics.text(), 200, {**headers, "Cache-Control": "no-store"})
+
+
+def openapi(site, actor):
+    """GET /openapi.json: the description of the HTTP API, with this index's own URL"""
+    document = description(root(), site.config.ANONYMOUS_READ)
+    headers = {"Cache-Control": REVALIDATE, "Vary": "Accept-Encoding"}
+    page = Page(json.dumps(document, indent=1).encode("ascii"), "application/json", headers)
+    return page.answer(request.environ).response()
 
 
 def no_oidc(site, actor, path):
