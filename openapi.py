@@ -25,22 +25,31 @@ FAULTS = {  # status -> what it means, and the headers that come with it
     404: ("There is no such thing here, for this reader.", ()),
     406: ("None of the content types that are asked for can be had.", ()),
     410: ("An action of old tools that is gone.", ()),
-    413: ("It is larger than MAX_UPLOAD_SIZE, or than a form may be.", ()),
+    413: (
+        "The body is larger than MAX_UPLOAD_SIZE, or than it may be where nothing is uploaded.",
+        (),
+    ),
     429: ("Too many wrong passwords.", ("Retry-After",)),
     431: ("The header is too large.", ()),
     503: ("Database or storage do not answer now.", ("Retry-After",)),
     507: ("The disk is full.", ("Retry-After",)),
 }
-ALWAYS = (400, 431, 503)
+ALWAYS = (400, 413, 431, 503)
 READING = (401, 403, 404, 429, *ALWAYS)
 HEADERS = {
+    "Accept-Ranges": "Bytes.",
+    "Cache-Control": "Who may keep it, and for how long.",
+    "Content-Range": "Which bytes these are.",
     "ETag": "Changes with the content; for If-None-Match.",
+    "Last-Modified": "When it was uploaded.",
     "Location": "Where to go.",
     "Retry-After": "Seconds.",
+    "Vary": "Which headers of the request it depends on.",
     "WWW-Authenticate": "Basic.",
     "X-PyPI-Last-Serial": "Grows with every change of the index.",
-    "Content-Range": "Which bytes these are.",
 }
+OF_FILES, OF_PAGES = ("Accept-Ranges", "ETag", "Last-Modified"), ("ETag", "Vary")
+OF_INDEX = (*OF_PAGES, "X-PyPI-Last-Serial")
 
 
 def parameter(name: str, place: str, text: str, **schema: Any) -> Described:
@@ -79,7 +88,8 @@ PARAMETERS = {
 
 def answer(text: str, *headers: str, **content: Described) -> Described:
     """What a status means, and what comes with it."""
-    made = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+    names = ("Cache-Control", *headers)
+    made = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     return {"description": text, "headers": made, "content": content}
 
 
@@ -106,30 +116,41 @@ def fault(status: int) -> Described:
 UNCHANGED = {"304": answer("The client has it already.", "ETag")}
 MOVED = {"301": answer("The same, under the normalized name.", "Location")}
 ELSEWHERE = {"302": answer("It is elsewhere.", "Location")}
-DONE = {"200": answer("It was taken, or was there already.", **{PLAIN: {"schema": TEXT}})}
+DONE = {  # which nobody keeps
+    "200": {
+        "description": "It was taken, or was there already.",
+        "content": {PLAIN: {"schema": TEXT}},
+    }
+}
 
 
 def index_page(name: str, text: str) -> Described:
     """The answers with an index page, as JSON and as HTML."""
     content = {JSON: {"schema": ref(name)}, HTML: {"schema": TEXT}, TEXT_HTML: {"schema": TEXT}}
-    return {"200": answer(text, "ETag", "X-PyPI-Last-Serial", **content), **UNCHANGED}
+    return {"200": answer(text, *OF_INDEX, **content), **UNCHANGED}
 
 
-def plain(text: str, kind: str = PLAIN) -> Described:
+def plain(text: str, *headers: str, kind: str = PLAIN) -> Described:
     """The answer 200 with a text of this type."""
-    return {"200": answer(text, **{kind: {"schema": TEXT}})}
+    return {"200": answer(text, *headers, **{kind: {"schema": TEXT}})}
+
+
+def logged_in(role: str) -> list[Described]:
+    """What somebody of this role at least asks with."""
+    return [{"password": [role]}, {"token": [role]}]
 
 
 JSON_PAGE = {
     "200": answer(
-        "A project, or a release of it.",
-        *("ETag", "X-PyPI-Last-Serial"),
-        **{JSON_API: {"schema": ref("Release")}},
-    )
+        "A project, or a release of it.", *OF_INDEX, **{JSON_API: {"schema": ref("Release")}}
+    ),
+    **UNCHANGED,
+    **MOVED,
+    **faults(*READING),
 }
 FILE = {
-    "200": answer("The whole file.", "ETag", **{BINARY: {}}),
-    "206": answer("A part of it.", "ETag", "Content-Range", **{BINARY: {}}),
+    "200": answer("The whole file.", *OF_FILES, **{BINARY: {}}),
+    "206": answer("A part of it.", "Content-Range", *OF_FILES, **{BINARY: {}}),
     "302": answer("A presigned URL of the object store, where one is for this client.", "Location"),
     "416": answer("The part lies outside of the file.", "Content-Range"),
     **UNCHANGED,
@@ -137,7 +158,7 @@ FILE = {
     **faults(*READING),
 }
 METADATA = {
-    "200": answer("The core metadata, as it is in the wheel.", "ETag", **{PLAIN: {"schema": TEXT}}),
+    **plain("The core metadata, as it is in the wheel.", *OF_PAGES),
     **UNCHANGED,
     **MOVED,
     **faults(*READING),
@@ -148,13 +169,12 @@ UPLOAD = operation(
         "required": True,
         "content": {"multipart/form-data": {"schema": ref("Upload")}},
     },
-    responses={**DONE, **faults(401, 403, 410, 413, 429, 507, *ALWAYS)},
+    responses={**DONE, **faults(401, 403, 410, 429, 507, *ALWAYS)},
 )
 DOWNLOAD = operation("A distribution", "project filename known range", responses=FILE)
 OF_FILE = operation("Its core metadata (PEP 658)", "project filename known", responses=METADATA)
 TO_PAGE = {**ELSEWHERE, **faults(*READING)}
 OIDC = operation("There is no trusted publishing", "path", responses=faults(404, *ALWAYS))
-WHO: list[Described] = [{"password": []}, {"token": []}]
 OPEN: Described = {"security": []}
 PATHS: Described = {
     "/simple/": {
@@ -180,19 +200,19 @@ PATHS: Described = {
         "get": operation(
             "PyPI's JSON of a project",
             "project known",
-            responses={**JSON_PAGE, **UNCHANGED, **MOVED, **faults(*READING)},
+            responses=JSON_PAGE,
         )
     },
     "/pypi/{project}/{version}/json": {
         "get": operation(
             "PyPI's JSON of a release",
             "project version known",
-            responses={**JSON_PAGE, **UNCHANGED, **MOVED, **faults(*READING)},
+            responses=JSON_PAGE,
         )
     },
     "/legacy/": {
         "get": operation(
-            "A page of help", responses={**plain("The page.", PAGE), **faults(*READING)}
+            "A page of help", responses={**plain("The page.", kind=PAGE), **faults(*READING)}
         ),
         "post": UPLOAD,
     },
@@ -200,7 +220,11 @@ PATHS: Described = {
         "get": operation(
             "A project's files in HTML, where hatch looks",
             "project known",
-            responses={**plain("The files.", PAGE), **UNCHANGED, **faults(*READING)},
+            responses={
+                **plain("The files.", *OF_INDEX, kind=PAGE),
+                **UNCHANGED,
+                **faults(*READING),
+            },
         )
     },
     "/legacy/{project}/": {
@@ -228,17 +252,21 @@ PATHS: Described = {
         "get": operation(
             "The numbers of this process for Prometheus, with METRICS = True (admins)",
             responses={
-                **plain("The numbers.", "text/plain; version=0.0.4; charset=utf-8"),
+                **plain("The numbers.", kind="text/plain; version=0.0.4; charset=utf-8"),
                 **faults(*READING),
             },
-            security=WHO,
+            security=logged_in("admin"),
         )
     },
     "/openapi.json": {
         "get": operation(
             "This description",
             "known",
-            responses={"200": answer("It.", "ETag", **{JSON_API: {}}), **UNCHANGED},
+            responses={
+                "200": answer("It.", *OF_PAGES, **{JSON_API: {}}),
+                **UNCHANGED,
+                **faults(*ALWAYS),
+            },
             **OPEN,
         )
     },
@@ -266,16 +294,14 @@ def description(root: str, anonymous_read: bool) -> Described:
     :param root: the index's own URL.
     :param anonymous_read: whether reading needs no credentials.
     """
-    readers = [{}, *WHO] if anonymous_read else WHO
+    readers = [{}] * anonymous_read + logged_in("installer")
+    who = {"get": readers, "post": logged_in("maintainer")}
     return {
         "openapi": "3.1.0",
         "info": {"title": "extrapypi", "version": __version__, "description": ABOUT},
         "servers": [{"url": root}],
         "paths": {
-            path: {
-                method: {"security": readers if method == "get" else WHO, **about}
-                for method, about in methods.items()
-            }
+            path: {method: {"security": who[method], **about} for method, about in methods.items()}
             for path, methods in PATHS.items()
         },
         "components": {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from extrapypi.distributions import DIGEST_FIELDS
 from extrapypi.listing import API_VERSION
 from extrapypi.models import STATUSES
 
@@ -136,11 +137,11 @@ SCHEMAS: dict[str, Schema] = {
     "Upload": {
         "type": "object",
         "description": "The form of twine. It may have all fields of the core metadata besides; "
-        "what it says has to agree with what the file says.",
+        "what it says has to agree with what the file says. One digest at least is needed.",
         "required": [
             *(":action", "metadata_version", "name", "version", "filetype", "content"),
-            "sha256_digest",
         ],
+        "anyOf": [{"required": [name]} for name in DIGEST_FIELDS],
         "properties": {
             ":action": {"const": "file_upload"},
             "protocol_version": {"const": "1"},
@@ -149,10 +150,7 @@ SCHEMAS: dict[str, Schema] = {
             "version": {"type": "string", "examples": ["0.1.0"]},
             "filetype": {"enum": ["bdist_wheel", "sdist"]},
             "pyversion": {"type": "string", "examples": ["py3", "source"]},
-            "sha256_digest": {
-                **SHA256,
-                "description": "One digest at least: this one, `blake2_256_digest` or `md5_digest`",
-            },
+            "sha256_digest": SHA256,
             "blake2_256_digest": SHA256,
             "md5_digest": digest(32),
             "content": {
