@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from contextvars import ContextVar
 from datetime import datetime, timezone
-from typing import TextIO
+from typing import Any, TextIO
 
 LATEST = 1.0  # seconds that a line waits at most
 REQUEST: ContextVar[str] = ContextVar("extrapypi.request_id", default="-")  # answered right now
@@ -37,7 +37,7 @@ class JSONFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The JSON text of a record."""
-        line = {
+        line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(
                 timespec="milliseconds"
             ),
@@ -56,12 +56,14 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(line)
 
 
-def access_fields(record: logging.LogRecord) -> dict[str, str | int | float | None]:
+def access_fields(record: logging.LogRecord) -> dict[str, Any]:
     """The fields of a line of the access log; none for all others."""
     told = record.args
     if record.name != "extrapypi.access" or not isinstance(told, tuple) or len(told) != len(ACCESS):
         return {}
-    fields = {name: None if text == "-" else text for name, text in zip(ACCESS, told, strict=True)}
+    fields: dict[str, Any] = {
+        name: None if text == "-" else text for name, text in zip(ACCESS, told, strict=True)
+    }
     fields["status"] = int(fields["status"])
     fields["bytes"] = fields["bytes"] and int(fields["bytes"])
     fields["milliseconds"] = round(fields["milliseconds"], 1)
@@ -104,7 +106,7 @@ class TogetherHandler(logging.StreamHandler):
 
     def flush(self) -> None:
         """Writes all that was kept."""
-        with self.lock:
+        with self.lock:  # type: ignore[union-attr] # typeshed: a handler need not have one
             records = [self.records.popleft() for _ in range(len(self.records))]
             lines = "".join(self._line(each) for each in records)
             if lines:

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from extrapypi import passwords
 from extrapypi.batches import Writer
@@ -145,7 +145,7 @@ class Authenticator:
         return hashlib.blake2b(text, key=self.key, digest_size=32).digest()
 
     def _anonymous(self) -> Actor:
-        return Actor("", "installer", *fetch("SELECT value FROM serial"), scope="read")
+        return Actor("", "installer", fetch("SELECT value FROM serial")[0], scope="read")
 
     def _checked(self, digest: bytes, header: str, environ: dict) -> Actor:
         """The actor with the credentials, which are kept; raises as :meth:`actor` does."""
@@ -224,7 +224,8 @@ def check_password(username: str, password: str, environ: dict) -> User:
     address, name = address_of(environ), user.username_key if user else secret_digest(key)
     throttle(address, name)
     password_hash = user.password_hash if user and user.is_active else None
-    if not passwords.matches(password, password_hash, old_hash()):
+    is_right = passwords.matches(password, password_hash, old_hash())
+    if user is None or not is_right:
         note_failure(address, name, user.username if user else "an unknown user")
         raise NotLoggedIn(WRONG)
     if passwords.is_sha_crypt(user.password_hash):
@@ -263,7 +264,7 @@ def parse_authorization(header: str) -> tuple[str, str]:
     return username, password
 
 
-def source(environ: dict) -> dict[str, str]:
+def source(environ: dict) -> dict[str, Any]:
     """Where a request comes from: ``address`` and ``agent``, as the journal takes them."""
     agent = printable(environ.get("HTTP_USER_AGENT", ""))
     return {"address": address_of(environ), "agent": agent}

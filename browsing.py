@@ -16,6 +16,7 @@ from peewee import JOIN
 
 from extrapypi import packages
 from extrapypi.auth import Actor
+from extrapypi.database import tuples
 from extrapypi.dependencies import dependents_count
 from extrapypi.errors import Forbidden, NotFound
 from extrapypi.metadata_diff import FIELDS, Change, changes
@@ -32,10 +33,11 @@ class Project:
         """:raises NotFound: when there is no such release."""
         self.package = package
         own = Release.select(Release.id, Release.version).where(Release.package == package)
-        self.versions: dict[int, str] = dict(own.tuples())
-        self.latest_id = package.latest_release_id
-        if self.latest_id not in self.versions:  # the last one was deleted in between
+        self.versions: dict[int, str] = dict(tuples(own))
+        latest_id = package.latest_release_id
+        if latest_id not in self.versions:  # the last one was deleted in between
             raise NotFound(f"There is no release of {package.name}.")
+        self.latest_id = latest_id
         self.is_pinned = version is not None
         self.release = Release.of(package, version or self.versions[self.latest_id])
         self.yanked = Release.yanked_of(package)

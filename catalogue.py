@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from extrapypi import counts
-from extrapypi.database import fetch
+from extrapypi.database import fetch, tuples
 from extrapypi.errors import InvalidInput
 from extrapypi.models import Journal, Package
 from extrapypi.paging import Paged, paged_query
@@ -78,6 +78,5 @@ def lines(packages: list[Package]) -> list[Listed]:
 def changed_by(packages: Iterable[Package]) -> dict[int, str]:
     """Who changed each project last, by the serial of that."""
     serials = [package.last_serial for package in packages]
-    return dict(
-        Journal.select(Journal.serial, Journal.who).where(Journal.serial.in_(serials)).tuples()
-    )
+    query = Journal.select(Journal.serial, Journal.who).where(Journal.serial.in_(serials))
+    return dict(tuples(query))

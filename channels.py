@@ -50,6 +50,7 @@ class Channel(HTTPChannel):
     parser_class = Parser
     task_class = Task
     error_task_class = Refused
+    request: Parser | None
     lingers = False  # whether the client may still be sending what nobody reads
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from peewee import JOIN, fn
 from tqdm import tqdm
 
-from extrapypi.database import execute, fetch, give_back
+from extrapypi.database import execute, fetch, give_back, tuples
 from extrapypi.distributions import SDIST, WHEEL
 from extrapypi.errors import NotStored
 from extrapypi.incoming import sha256_of
@@ -89,7 +89,7 @@ def check(storage: BaseStorage, deep: bool = False) -> Iterator[Fault]:
 def listed_files() -> list[Listed]:
     """All files on the index, by one query."""
     columns = (getattr(File, name) for name in Listed._fields)
-    return [Listed(*row) for row in File.select(*columns).order_by(File.id).tuples()]
+    return [Listed(*row) for row in tuples(File.select(*columns).order_by(File.id))]
 
 
 def is_listed(file: Listed) -> bool:
@@ -146,7 +146,7 @@ def leftovers(storage: BaseStorage, unlisted: dict[str, int]) -> Iterator[Fault]
     What is noted will be there in a moment, or be swept up after a crash.
     """
     noted = {location for _, location in storage.notes()} if unlisted else set()
-    listed = {location for (location,) in File.select(File.location).tuples()} if unlisted else ()
+    listed = {location for (location,) in tuples(File.select(File.location))} if unlisted else ()
     expected = noted.union(listed)
     for location, size in sorted(unlisted.items()):
         known = location in expected or location.removesuffix(SIDECAR) in expected
@@ -159,16 +159,16 @@ def faults_of_rows() -> Iterator[Fault]:
     """Projects and releases without files, and names of files that others could take."""
     files = File.select().where(File.release == Release.id)
     releases = Release.select(Package.name, Release.version).join(Package)
-    for name, version in releases.where(~fn.EXISTS(files)).order_by(Release.id).tuples():
+    for name, version in tuples(releases.where(~fn.EXISTS(files)).order_by(Release.id)):
         yield Fault("empty", f"empty: the release {version} of {name} has no files.", name)
     releases = Release.select().where(Release.package == Package.id)
     projects = Package.select(Package.name).where(~fn.EXISTS(releases))
-    for (name,) in projects.order_by(Package.id).tuples():
+    for (name,) in tuples(projects.order_by(Package.id)):
         yield Fault("empty", f"empty: the project {name} has no releases.", name)
     names = File.select(File.filename).join(
         UsedFilename, JOIN.LEFT_OUTER, on=(UsedFilename.filename == File.filename)
     )
-    for (filename,) in names.where(UsedFilename.id.is_null()).tuples():
+    for (filename,) in tuples(names.where(UsedFilename.id.is_null())):
         text = f"unclaimed: the name {filename} is not kept for the bytes that have it."
         yield Fault("name", text, filename)
 

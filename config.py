@@ -29,6 +29,7 @@ from extrapypi.settings import (
     OLD_NAMES,
     SAMPLE_KEYS,
     SETTINGS,
+    Settings,
 )
 
 log = logging.getLogger("extrapypi")
@@ -39,7 +40,7 @@ FOLDERS = {  # storage driver -> its parameter that is a folder, and the default
 }
 
 
-class Config:
+class Config(Settings):
     """The settings as attributes, complete and checked.
 
     ``source`` is the configuration file or None, ``configured`` is False when neither a

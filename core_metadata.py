@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.metadata import Metadata, RawMetadata, parse_email
 
@@ -141,7 +142,7 @@ class Fields:
 
     def all(self, field: str) -> list[str]:
         """The values of a field as written, without empty ones and UNKNOWN."""
-        value = self.raw.get(field, self.unparsed.get(field.replace("_", "-"), []))
+        value: Any = self.raw.get(field, self.unparsed.get(field.replace("_", "-"), []))
         return [text for text in ([value] if isinstance(value, str) else value) if present(text)]
 
     def first(self, field: str) -> str:

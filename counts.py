@@ -12,7 +12,7 @@ import peewee
 from peewee import chunked, fn
 
 from extrapypi.batches import Batch, Writer
-from extrapypi.database import database, retried, transaction, utcnow
+from extrapypi.database import database, retried, transaction, tuples, utcnow
 from extrapypi.models import Download, File, Package, Release, writers
 
 log = logging.getLogger("extrapypi")
@@ -92,10 +92,10 @@ def add(rows: list[tuple[Key, int]]) -> None:
     ids, days = {key[0] for key, _ in rows}, {key[1] for key, _ in rows}
     with transaction():
         here = File.select(File.id, Release.package).join(Release).where(File.id.in_(ids))
-        files = dict(here.tuples())
+        files = dict(tuples(here))
         columns = Download.select(Download.file_id, Download.day, Download.client)
         known = columns.where(Download.file.in_(ids), Download.day.in_(days))
-        keys = set(known.tuples())
+        keys = set(tuples(known))
         for key, number in rows:
             # On MySQL an update of a row that is not there yet would lock others' way to add it.
             if key[0] in files and (key in keys or not insert(key, number)):
@@ -110,7 +110,7 @@ def recount() -> None:
     done on each day with downloads, so the order may be that of the day before.
     """
     counted = Package.select(Package.id).where(Package.recent_downloads > 0).order_by(Package.id)
-    for rows in chunked(list(counted.tuples()), PER_RECOUNT):
+    for rows in chunked(list(tuples(counted)), PER_RECOUNT):
         recount_projects([package_id for (package_id,) in rows])
 
 
@@ -120,7 +120,7 @@ def recount_projects(ids: list[int]) -> None:
     with writers, transaction():
         numbers = of_projects(ids)
         known = Package.select(Package.id, Package.recent_downloads).where(Package.id.in_(ids))
-        for package_id, remembered in known.order_by(Package.id).tuples():
+        for package_id, remembered in tuples(known.order_by(Package.id)):
             if remembered != (number := numbers.get(package_id, 0)):
                 Package.update(recent_downloads=number).where(Package.id == package_id).execute()
 
@@ -177,7 +177,7 @@ def summed(package: Package, first: date, column: peewee.Field) -> Iterable[tupl
     """The project's downloads since a day, by the values of a column."""
     query = Download.select(column, fn.SUM(Download.number)).join(File).join(Release)
     chosen = (Release.package == package) & (Download.day >= first)
-    return query.where(chosen).group_by(column).tuples()
+    return tuples(query.where(chosen).group_by(column))
 
 
 def since(weeks: int) -> date:
@@ -191,5 +191,5 @@ def of_projects(package_ids: Iterable[int]) -> dict[int, int]:
     before = utcnow().date() - timedelta(days=DAYS)
     query = Download.select(Release.package_id, fn.SUM(Download.number)).join(File).join(Release)
     chosen = Release.package.in_(list(package_ids)) & (Download.day > before)
-    rows = query.where(chosen).group_by(Release.package).tuples()
+    rows = tuples(query.where(chosen).group_by(Release.package))
     return {package_id: int(number) for package_id, number in rows}

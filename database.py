@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +23,7 @@ import peewee
 from playhouse import db_url, migrations
 from playhouse.pool import (
     MaxConnectionsExceeded,
+    PooledDatabase,
     PooledMySQLDatabase,
     PooledPostgresqlDatabase,
 )
@@ -86,7 +87,7 @@ class TimeField(peewee.DateTimeField):
             return naive.isoformat(" ", "microseconds")
         return naive
 
-    def python_value(self, value: Any) -> datetime | None:
+    def python_value(self, value: Any) -> Any:
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
         return value and value.replace(tzinfo=timezone.utc)
@@ -114,7 +115,7 @@ class SQLite(peewee.SqliteDatabase):
     file: tuple[int, int] | None = None  # the one that was opened first
 
     def _connect(self) -> Any:
-        connection = super()._connect()
+        connection = super()._connect()  # type: ignore[misc] # peewee's types lack it
         self.file = self.file or identity(self.database)
         return connection
 
@@ -141,7 +142,7 @@ def identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-class Server:
+class Server(PooledDatabase):
     """A database server, whose connections may be lost at any time.
 
     What is asked outside of a transaction is asked once more then; all that writes is inside one.
@@ -203,17 +204,17 @@ class PostgreSQL(Server, PooledPostgresqlDatabase):
 
 
 @functools.cache
-def patient_connection() -> type:
+def patient_connection() -> Any:
     """psycopg's kind of connection, with an end to its waiting."""
     import psycopg
 
     class PatientConnection(psycopg.Connection):
         patience: float | None = None
 
-        def wait(self, steps: Generator, *arguments: Any, **options: Any) -> Any:
+        def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
             if self.patience is not None:
-                steps = self.until(steps, time.monotonic() + self.patience)
-            return super().wait(steps, *arguments, **options)
+                gen = self.until(gen, time.monotonic() + self.patience)
+            return super().wait(gen, *arguments, **options)
 
         def until(self, steps: Generator, deadline: float) -> Generator:
             """The steps of a statement, as long as there is time."""
@@ -347,8 +348,8 @@ def execute(sql: str, *parameters: Any) -> Any:
     return database.execute_sql(sql.replace("?", database.param), parameters)
 
 
-def fetch(sql: str, *parameters: Any) -> tuple | None:
-    """The first row of a query written by hand, as for :func:`execute`."""
+def fetch(sql: str, *parameters: Any) -> Any:
+    """The first row of a query written by hand, as for :func:`execute`; None if there is none."""
     return execute(sql, *parameters).fetchone()
 
 
@@ -357,6 +358,11 @@ def insert(sql: str, *parameters: Any) -> int:
     if isinstance(database.obj, PostgreSQL):
         return fetch(f"{sql} RETURNING id", *parameters)[0]
     return execute(sql, *parameters).lastrowid
+
+
+def tuples(query: peewee.BaseQuery) -> Iterable[Any]:
+    """The rows of a query, each the tuple of what it selects."""
+    return query.tuples()
 
 
 def close() -> None:

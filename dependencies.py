@@ -9,6 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from peewee import JOIN
 
+from extrapypi.database import tuples
 from extrapypi.models import Dependency, Package, Release
 from extrapypi.paging import MOST
 
@@ -77,7 +78,7 @@ def groups(release: Release) -> list[Group]:
         .where(Dependency.release == release)
     )
     found: dict[tuple[str, str], list[Needed]] = {}
-    for extra, marker, name, specifier, package_id in sorted(rows.tuples()):
+    for extra, marker, name, specifier, package_id in sorted(tuples(rows)):
         requirement = Needed(name, specifier, package_id is not None)
         found.setdefault((extra, without_extra(marker, extra)), []).append(requirement)
     return [Group(*key, requirements) for key, requirements in sorted(found.items())]
@@ -98,11 +99,11 @@ def dependents(package: Package) -> list[Dependent]:
 
     At most MOST projects.
     """
-    releases = needing(package, Package.latest_release_id).distinct().limit(MOST).tuples()
+    releases = needing(package, Package.latest_release_id).distinct().limit(MOST)
     columns = (Package.name, Package.normalized_name, Package.status, Package.latest_version)
     rows = needing(package, *columns, Dependency.specifier, Dependency.marker)
-    rows = rows.where(Dependency.release.in_([release for (release,) in releases]))
-    found = (Dependent(*row) for row in rows.tuples())
+    rows = rows.where(Dependency.release.in_([release for (release,) in tuples(releases)]))
+    found = (Dependent(*row) for row in tuples(rows))
     return sorted(found, key=lambda each: (each.normalized_name, each.specifier, each.marker))
 
 

@@ -59,7 +59,7 @@ def dump(folder: Path) -> tuple[dict[str, Any], list[Copy]]:
             "tables": {},
         }
         releases = Release.select(Release.id, Package.normalized_name).join(Package)
-        projects = dict(releases.tuples())
+        projects = dict(database.tuples(releases))
 
         def listed(row: dict[str, Any]) -> dict[str, Any]:
             files.append(copy_of(row, projects[row["release_id"]]))
@@ -92,13 +92,13 @@ def rows_of(model: type[peewee.Model]) -> Iterator[dict[str, Any]]:
     """The rows of a table by primary key, with the names of its columns; read page by page."""
     fields, keys = model._meta.sorted_fields, model._meta.get_primary_keys()
     columns = [field.column_name for field in fields]
-    query = model.select(*fields).order_by(*keys).limit(PAGE).tuples()
-    page = list(query)
+    query = model.select(*fields).order_by(*keys).limit(PAGE)
+    page = list(database.tuples(query))
     while page:
         rows = [dict(zip(columns, values, strict=True)) for values in page]
         yield from rows
         last = peewee.Tuple(*(rows[-1][key.column_name] for key in keys))
-        page = list(query.where(peewee.Tuple(*keys) > last))
+        page = list(database.tuples(query.where(peewee.Tuple(*keys) > last)))
 
 
 def kinds_of(model: type[peewee.Model]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from bottle import request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
@@ -29,6 +29,7 @@ OVERHEAD = LONGEST_FIELDS + MOST_PARTS * 8192
 EARLY = "extrapypi.form"  # in the environ: a form that was read while it came in
 
 Fields = dict[str, list[str]]
+Reader = TypeVar("Reader", bound="FormReader")
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def sent_form(storage: BaseStorage, max_size: int) -> Iterator[tuple[Fields, Inc
         reader.discard()
 
 
-def reader_of(kind: type[FormReader], *settings: Any) -> FormReader:
+def reader_of(kind: type[Reader], *settings: Any) -> Reader:
     """A reader for the form of the request at hand."""
     content_type = request.environ.get("CONTENT_TYPE") or ""
     return kind(*settings, content_type=content_type, content_length=request.content_length)
@@ -76,7 +77,7 @@ def sent_files(
     try:
         for segment in reader.parts(request.environ["wsgi.input"]):
             if reader.incoming is not None:
-                yield segment.filename, reader.finished()
+                yield segment.filename, reader.finished(reader.incoming)
                 reader.drop()
             elif reader.fault is not None:
                 yield segment.filename, reader.fault
@@ -170,6 +171,8 @@ class FormReader:
             )
 
     def _take_content(self, chunk: bytes) -> None:
+        if self.incoming is None:  # it was unfit, and the rest of it does not matter
+            return
         self.incoming.write(chunk)
         if self.incoming.size > self.max_size:
             raise TooLarge(
@@ -217,9 +220,8 @@ class FilesReader(FormReader):
         return self._take_content
 
     def _take_content(self, chunk: bytes) -> None:
-        if self.incoming is not None:
-            with self._faults():
-                super()._take_content(chunk)
+        with self._faults():
+            super()._take_content(chunk)
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -230,9 +232,8 @@ class FilesReader(FormReader):
             self.drop()
             self.fault = error
 
-    def finished(self) -> Incoming | ExtraPyPIError:
+    def finished(self, incoming: Incoming) -> Incoming | ExtraPyPIError:
         """The file, or why the disk did not take it."""
-        incoming = self.incoming
         with self._faults():
             incoming.finish()
         return self.fault or incoming

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from extrapypi import accounts, packages, passwords
 from extrapypi.auth import Actor
 from extrapypi.config import Config, without_password
-from extrapypi.database import database_at, retried
+from extrapypi.database import database_at, retried, tuples
 from extrapypi.errors import InvalidInput, Unavailable
 from extrapypi.importing import Summary
 from extrapypi.models import ROLES, Maintainer, Package, User, writing
@@ -35,6 +35,7 @@ DEFAULTS = {"admin": "admin", "installer": "pip"}  # role -> the password that i
 class OldUser(peewee.Model):
     """An account as it was kept; a null role may do nothing."""
 
+    id: peewee.AutoField[int]
     username = peewee.CharField()
     email = peewee.CharField()
     password_hash = peewee.CharField()
@@ -48,6 +49,7 @@ class OldUser(peewee.Model):
 class OldPackage(peewee.Model):
     """A project as it was kept."""
 
+    id: peewee.AutoField[int]
     name = peewee.CharField()
     created_at = peewee.DateTimeField(null=True)  # UTC, naive
 
@@ -86,8 +88,8 @@ def read(url: str) -> tuple[list[OldUser], dict[str, OldProject]]:
         users = list(OldUser.select().order_by(OldUser.id))
         columns = OldPackage.name, OldPackage.created_at, OldUser.username
         listed = OldPackage.select(*columns).join(OldMaintainer, peewee.JOIN.LEFT_OUTER)
-        rows = listed.join(OldUser, peewee.JOIN.LEFT_OUTER).order_by(OldPackage.id).tuples()
-        for name, created_at, username in rows:
+        rows = listed.join(OldUser, peewee.JOIN.LEFT_OUTER).order_by(OldPackage.id)
+        for name, created_at, username in tuples(rows):
             in_utc = isinstance(created_at, datetime) and created_at.replace(tzinfo=timezone.utc)
             project = projects.setdefault(canonicalize_name(name), OldProject(in_utc or None))
             project.usernames += [username] if username else []
@@ -100,7 +102,7 @@ def opened(url: str) -> Iterator[None]:
     scheme, _, path = url.partition("://")
     if scheme == "sqlite":
         uri = Path(path.removeprefix("/")).as_uri() + "?mode=ro"
-        old = peewee.SqliteDatabase(uri, uri=True)
+        old: peewee.Database = peewee.SqliteDatabase(uri, uri=True)
     else:
         old = database_at(url)
     shown = without_password(url)
@@ -128,7 +130,7 @@ def take_accounts(actor: Actor, users: list[OldUser]) -> Summary:
     :raises ConfigError: when the library that checks such hashes is not installed.
     """
     passwords.sha_crypt()
-    here = {key for (key,) in User.select(User.username_key).tuples()}
+    here = {key for (key,) in tuples(User.select(User.username_key))}
     told = tqdm(users, desc="accounts", unit="account", disable=None)
     marked = [(user, user.username.casefold() not in here and has_default(user)) for user in told]
     return add_accounts(actor, marked)
@@ -139,7 +141,7 @@ def has_default(user: OldUser) -> bool:
 
     Other hashes than those of 2018 are not checked: they could be malformed, or take days.
     """
-    default = DEFAULTS.get(user.role)
+    default = DEFAULTS.get(user.role or "")
     return default is not None and passwords.matches_sha_crypt(default, user.password_hash)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from random import getrandbits
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from extrapypi.accesslog import REQUEST
@@ -206,7 +206,7 @@ def without_port(address: str) -> str:
     return address.partition(":")[0] if address.count(":") == 1 else address
 
 
-def is_address(text: str | None) -> bool:
+def is_address(text: str | None) -> TypeGuard[str]:
     """Whether it is an IP address; one with a zone is none, because that may be any text."""
     try:
         return bool(text and "%" not in text and ipaddress.ip_address(text))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from packaging.utils import canonicalize_name
 from peewee import ModelSelect
 
-from extrapypi.database import connection
+from extrapypi.database import connection, tuples
 from extrapypi.models import Journal, Package, User
 
 PAGE, BATCH = 50, 1000  # lines of a page; lines that are read at once for a file of all
@@ -73,7 +73,7 @@ class Wanted(NamedTuple):
     since: date | None = None  # the first and the last day (UTC)
     until: date | None = None
 
-    def query(self) -> ModelSelect:
+    def query(self) -> ModelSelect[Journal]:
         """The lines, in no order.
 
         Days become ids as well: a time alone would let the database look at every line that is
@@ -97,7 +97,7 @@ class Wanted(NamedTuple):
             last = Journal.select(Journal.id).where(Journal.at < end + CLOCK)
             last_id = last.order_by(Journal.at.desc()).limit(1).scalar() or 0
             found += [Journal.at < end, Journal.id <= last_id]
-        query = Journal.select()
+        query: ModelSelect[Journal] = Journal.select()
         for condition in found:
             query = query.where(condition)
         return query
@@ -113,7 +113,7 @@ def existing(lines: list[Journal]) -> set[str]:
     names = {line.package: canonicalize_name(line.package) for line in lines if line.package}
     query = Package.select(Package.normalized_name)
     found = query.where(Package.normalized_name.in_(sorted(set(names.values()))))
-    there = {name for (name,) in found.tuples()}
+    there = {name for (name,) in tuples(found)}
     return {name for name, key in names.items() if key in there}
 
 
@@ -121,7 +121,7 @@ def spellings(name: str) -> list[str]:
     """Every spelling in which the journal has a project; a project that is gone has its lines."""
     key = canonicalize_name(name)
     created = Journal.select(Journal.package).where(Journal.action == "create project")
-    return sorted({found for (found,) in created.tuples() if canonicalize_name(found) == key})
+    return sorted({found for (found,) in tuples(created) if canonicalize_name(found) == key})
 
 
 class Lines(NamedTuple):

@@ -113,8 +113,12 @@ def import_path(storage: BaseStorage, actor: Actor, path: Path) -> bool:
     """
     with path.open("rb") as stream:
         file = File.get_or_none(File.filename == path.name)
-        same_size = file is not None and path.stat().st_size == file.size
-        if same_size and sha256_of(stream) == file.sha256 and is_stored(storage, file):
+        if (
+            file is not None
+            and path.stat().st_size == file.size
+            and sha256_of(stream) == file.sha256
+            and is_stored(storage, file)
+        ):
             return False
         stream.seek(0)
         distribution = distributions.read(stream, path.name)
@@ -147,7 +151,7 @@ def remove_if_moved(storage: BaseStorage, path: Path) -> None:
     if any(path.is_relative_to(Path(folder).resolve()) for folder in storage.folders):
         file = File.named(path.name)
         kept = storage.get_path(file.location)
-        if not kept.samefile(path) and publishing.is_whole(storage, file):
+        if kept and not kept.samefile(path) and publishing.is_whole(storage, file):
             path.unlink()
 
 
@@ -226,7 +230,7 @@ def is_listed_here(storage: BaseStorage, link: Link) -> bool:
 
 def take_status(name: str, page: ProjectPage) -> None:
     """Marks a project as it is marked there (PEP 792), when all its files came from there."""
-    package = Package.get_or_none(Package.normalized_name == name)
+    package = Package.named(name)
     listed = {link.filename for link in page.files}
     if page.status not in ("active", package.status) and all(
         file.filename in listed for file in File.of(package)

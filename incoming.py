@@ -10,13 +10,13 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from extrapypi.errors import NoRoom, NotStored, StorageError
 
@@ -27,7 +27,7 @@ THREADED = 256 * 1024  # bytes from which hashing in threads is worth the hand-o
 AHEAD = 4  # chunks of a file that wait to be hashed, at most
 PIECES = 1024  # that wait to be one chunk: tiny ones take more memory than what is in them
 STALE = 24 * 3600  # seconds after which what never arrived is swept away, where nobody can tell
-HASHES = {
+HASHES: dict[str, Callable[[], Any]] = {
     "md5": partial(hashlib.md5, usedforsecurity=False),
     "sha256": hashlib.sha256,
     "blake2b_256": partial(hashlib.blake2b, digest_size=32),

@@ -102,7 +102,7 @@ class EarlyForm:
 
     def append(self, data: bytes) -> None:
         """Takes the next bytes; after a fault they are forgotten."""
-        if self.fault is None:
+        if self.fault is None and self.reader is not None:
             with self._faults():
                 for _ in self.reader.take(data):
                     pass
@@ -117,7 +117,7 @@ class EarlyForm:
         """The reader, which has taken all bytes; raises what was wrong with them."""
         if self.fault is not None:
             raise self.fault
-        return self.reader
+        return self.reader  # type: ignore[return-value] # without a fault there is one
 
     def getfile(self) -> BytesIO:
         """Nothing is left to read."""
@@ -139,9 +139,9 @@ class Parser(HTTPRequestParser):
     command, path, query, request_uri, url_scheme = "-", "-", "", "-", "http"  # until it is read
     site: Any = None  # all three are set by Server
     spool: Any = None
-    open_forms: set[EarlyForm] = frozenset()
+    open_forms: Any = frozenset()
     form: EarlyForm | None = None
-    spooled: Spool | None = None
+    spooled: Any = None  # the Spool of a body
     ready: Answer | None = None  # made by the main loop
     waits = False  # whether the client sends the body only when it is told to
     admission: Any = None  # whether its sender may upload, once a thread was asked

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from extrapypi.database import tuples
+from extrapypi.errors import NotFound
 from extrapypi.models import File, Package, Release, Serial, version_key
 
 API_VERSION = "1.4"
@@ -22,7 +24,7 @@ def projects(only: frozenset[str] | None = None) -> dict[str, Any]:
     :param only: normalized names to which it is limited; None for all.
     """
     query = Package.select(Package.normalized_name, Package.last_serial)
-    rows = sorted(query.where(Package.status != "quarantined").tuples())  # databases differ in it
+    rows = sorted(tuples(query.where(Package.status != "quarantined")))  # databases differ in it
     return {
         "meta": {"api-version": API_VERSION, "_last-serial": Serial.select(Serial.value).scalar()},
         "projects": [
@@ -97,11 +99,14 @@ def json_api(package: Package, release: Release | None, root: str) -> dict[str, 
     """PyPI's JSON document of a project, or of one release of it.
 
     :param release: None for the project; then ``info`` is that of the latest release.
+    :raises NotFound: for a project without releases.
     """
     files: dict[int, list[File]] = {}
     for file in [] if package.status == "quarantined" else sorted_files(package):
         files.setdefault(file.release_id, []).append(file)
     shown = release or package.latest_release
+    if shown is None:
+        raise NotFound(f"There is no release of {package.name}.")
     document = {
         "info": info(package, shown, files.get(shown.id, []), root),
         "last_serial": package.last_serial,

@@ -41,9 +41,8 @@ class ServedFile(NamedTuple):
         row = fetch(SERVED_SQL, filename)
         if row is None:
             raise NotFound(f"There is no file {filename}.")
-        *before, upload_time = row[:6]
-        moment = File.upload_time.python_value(upload_time).replace(microsecond=0)
-        return cls(*before, moment, *row[6:], format_datetime(moment, usegmt=True))
+        moment = File.upload_time.python_value(row[5]).replace(microsecond=0)
+        return cls._make((*row[:5], moment, *row[6:], format_datetime(moment, usegmt=True)))
 
 
 STATE_SQL = """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
 import peewee
@@ -266,7 +266,7 @@ def add_up(storage: BaseStorage, actor: Actor, name: str, spare: dict[str, int])
     return "The sums of the index are right again."
 
 
-MENDERS = {  # kind of a fault -> what mends it
+MENDERS: dict[str, Callable[..., str]] = {  # kind of a fault -> what mends it
     "bytes": mend_bytes,
     "metadata": mend_metadata,
     "leftover": set_aside,

@@ -28,6 +28,7 @@ from peewee import (
     ForeignKeyField,
     IntegerField,
     Model,
+    ModelSelect,
 )
 
 from extrapypi.database import (
@@ -40,6 +41,7 @@ from extrapypi.database import (
     fetch,
     insert,
     transaction,
+    tuples,
     utcnow,
 )
 from extrapypi.errors import NotFound, Unavailable
@@ -52,7 +54,9 @@ LONGEST_SEARCHED = 10_000  # characters
 
 
 class Table(Model):
-    """Base of all tables."""
+    """Base of all tables. What has a type only is peewee's: ids, and the other ends of keys."""
+
+    id: AutoField[int]
 
     class Meta:
         database = database
@@ -111,6 +115,7 @@ class User(Table):
     is_active = BooleanField(default=True)
     created_at = TimeField(default=utcnow)
     last_login_at = TimeField(null=True)
+    tokens: ModelSelect[Token]
 
     class Meta:
         table_name = "users"
@@ -149,6 +154,7 @@ class Token(Table):
     PREFIX = "xpypi_"  # fixed, so that scanners for leaked secrets can know it
 
     user = ForeignKeyField(User, backref="tokens", on_delete="CASCADE")
+    user_id: IntegerField[int]
     name = CharField(max_length=100)
     scope = CharField(max_length=16)
     packages = JSONTextField(null=True)  # normalized names; null: all
@@ -193,6 +199,7 @@ class Package(Table):
     offered_count = IntegerField(default=0)  # files that are not yanked
     total_size = BigIntegerField(default=0)  # bytes of its files
     recent_downloads = BigIntegerField(default=0)  # in 30 days; see counts.py for how exact it is
+    releases: ModelSelect[Release]
 
     class Meta:
         table_name = "packages"
@@ -240,16 +247,16 @@ class Package(Table):
         Every upload does it, so it takes four statements, and none through peewee's models.
         """
         releases = self._counted()
-        latest = releases[0] if releases else Counted(None, None)
-        texts = fetch(TEXTS_SQL, latest.id) or ("",) * 6
+        latest_id, latest_version = releases[0][:2] if releases else (None, None)
+        texts = fetch(TEXTS_SQL, latest_id) or ("",) * 6
         files, size = sum(r.files for r in releases), int(sum(r.size for r in releases))
         self._add_to_totals(len(releases), files, size)
         touched = {
             "last_serial": serial,
             "updated_at": utcnow(),
             "summary": texts[0],
-            "latest_release_id": latest.id,
-            "latest_version": latest.version,
+            "latest_release_id": latest_id,
+            "latest_version": latest_version,
             "search_text": searchable(self.name, self.normalized_name, *texts[:2]),
             "search_author": searchable(*texts[2:]),
             "release_count": len(releases),
@@ -298,11 +305,11 @@ TEXTS_SQL = """
 class Counted(NamedTuple):
     """A release with what it takes up; ``size`` is in bytes."""
 
-    id: int | None
-    version: str | None
-    files: int = 0
-    offered: int = 0  # files that are not yanked
-    size: int = 0
+    id: int
+    version: str
+    files: int
+    offered: int  # files that are not yanked
+    size: int
 
     def order(self) -> tuple:
         """The highest is what installers prefer."""
@@ -334,6 +341,7 @@ class Release(Table):
     """A version of a project, with the core metadata that its files gave."""
 
     package = ForeignKeyField(Package, backref="releases", on_delete="CASCADE")
+    package_id: IntegerField[int]
     version = CharField(max_length=128)  # as given
     canonical_version = CharField(max_length=128)  # without trailing zeros
     summary = CharField(max_length=512, default="")
@@ -361,6 +369,7 @@ class Release(Table):
     rendering_fault = LongTextField(null=True)  # why it is shown as plain text, if it is
     created_at = TimeField(default=utcnow)
     updated_at = TimeField(default=utcnow)
+    files: ModelSelect[File]
 
     class Meta:
         table_name = "releases"
@@ -385,7 +394,7 @@ class Release(Table):
     def yanked_of(cls, package: Package) -> set[int]:
         """Ids of the releases of which every file is yanked."""
         files = File.select(File.release_id, File.yanked).join(cls).where(cls.package == package)
-        rows = list(files.tuples())
+        rows = list(tuples(files))
         return {release for release, _ in rows} - {
             release for release, yanked in rows if not yanked
         }
@@ -409,6 +418,7 @@ class File(Table):
     """One distribution file; its name is unique over the whole index."""
 
     release = ForeignKeyField(Release, backref="files", on_delete="CASCADE")
+    release_id: IntegerField[int]
     filename = CharField(max_length=255, unique=True)
     location = LongTextField()  # where the storage driver put it
     size = BigIntegerField()  # bytes
@@ -454,6 +464,7 @@ class Download(Table):
     """How often a file went out on a day (UTC), to one kind of client."""
 
     file = ForeignKeyField(File, backref="downloads", on_delete="CASCADE")
+    file_id: IntegerField[int]
     day = DateField(index=True)
     client = CharField(max_length=32)  # pip, uv, …
     number = BigIntegerField()

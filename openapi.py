@@ -294,7 +294,7 @@ def description(root: str, anonymous_read: bool) -> Described:
     :param root: the index's own URL.
     :param anonymous_read: whether reading needs no credentials.
     """
-    readers = [{}] * anonymous_read + logged_in("installer")
+    readers: list[Described] = [{}] * anonymous_read + logged_in("installer")
     who = {"get": readers, "post": logged_in("maintainer")}
     return {
         "openapi": "3.1.0",

@@ -156,9 +156,10 @@ class OtherIndex:
                 self.check_status(url, response)
                 return url, response
             response.close()
-            url = web_url(url, location)
-            if url is None:
+            target = web_url(url, location)
+            if target is None:
                 raise InvalidInput(f"{bare(asked)} redirects to what is no URL of the web.")
+            url = target
         raise InvalidInput(f"{bare(asked)} redirects more than {MAX_REDIRECTS} times.")
 
     def request(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
@@ -166,7 +167,7 @@ class OtherIndex:
         headers = {"User-Agent": "extrapypi", **headers}
         if self.authorization and self.owns(url):
             headers["Authorization"] = self.authorization
-        options = {"redirect": False, "retries": RETRIES, "timeout": TIMEOUT}
+        options: dict[str, Any] = {"redirect": False, "retries": RETRIES, "timeout": TIMEOUT}
         try:
             manager = self.manager(url)
             return manager.request("GET", url, headers=headers, preload_content=False, **options)

@@ -112,7 +112,7 @@ def projects(page: Page) -> list[str]:
     """
     if page.is_json:
         found = entries(page, document(page), "projects", "name")
-        names = (canonicalize_name(entry["name"]) for entry in found)
+        names: Iterable[str] = (canonicalize_name(entry["name"]) for entry in found)
     else:
         names = (first_part(page.url, url) for url, _ in Anchors(page))
     return distinct(page, ((name, name) for name in names if NAME.match(name)), MAX_PROJECTS)
@@ -186,7 +186,9 @@ def json_link(page_url: str, entry: dict[str, Any]) -> Link | None:
     """The file of an entry; None when its URL is none of the web."""
     url = web_url(page_url, entry["url"])
     hashes, yanked = entry.get("hashes"), entry.get("yanked")
-    return url and Link(
+    if url is None:
+        return None
+    return Link(
         entry["filename"],
         urldefrag(url)[0],
         checkable(hashes.items() if isinstance(hashes, dict) else ()),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from extrapypi.auth import UNPRINTABLE, Actor
-from extrapypi.database import retried
+from extrapypi.database import retried, tuples
 from extrapypi.errors import Forbidden, InvalidInput, NotFound, StorageError
 from extrapypi.models import (
     STATUSES,
@@ -239,8 +239,9 @@ class Loss(NamedTuple):
 
 def lost(package: Package, release: Release | None, filename: str | None) -> Loss:
     """What would go with the project, with one release (else None) or one file of it."""
-    rows = list(File.of(package).select(File.filename, File.size, File.release).tuples())
-    going, kept = [], []
+    rows = tuples(File.of(package).select(File.filename, File.size, File.release))
+    going: list[tuple] = []
+    kept: list[tuple] = []
     for row in rows:
         goes = row[0] == filename if filename else release is None or row[2] == release.id
         (going if goes else kept).append(row)

@@ -74,11 +74,11 @@ def matches(password: str, password_hash: str | None, old_hash: str | None = Non
     :param old_hash: one of extrapypi 0.4, whosever it is. As long as there is one, a wrong password
         costs a check of both kinds; else its time would tell which accounts have such a hash.
     """
-    is_old = password_hash is not None and password_hash.startswith(OLD)
-    if is_old and matches_sha_crypt(password, password_hash):
-        return True
-    if is_old:
-        password_hash = None
+    is_old = False
+    if password_hash is not None and password_hash.startswith(OLD):
+        if matches_sha_crypt(password, password_hash):
+            return True
+        is_old, password_hash = True, None
     good = bcrypt.checkpw(prepared(password), (password_hash or no_hash()).encode("ascii"))
     if good and password_hash is not None:
         return True

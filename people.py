@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from peewee import fn
 
-from extrapypi.database import utcnow
+from extrapypi.database import tuples, utcnow
 from extrapypi.errors import NotFound
 from extrapypi.models import ROLES, Maintainer, Package, Token, User
 
@@ -36,7 +36,7 @@ def everybody(order: str = "name") -> list[Person]:
     """All accounts, sorted; by name where they are equal."""
     live = Token.revoked_at.is_null() & (Token.expires_at.is_null() | (Token.expires_at > utcnow()))
     counted = Token.select(Token.user, fn.COUNT(Token.id)).where(live).group_by(Token.user)
-    numbers = dict(counted.tuples())
+    numbers = dict(tuples(counted))
     people = [Person(user, numbers.get(user.id, 0)) for user in User.select()]
     return sorted(sorted(people, key=ORDERS["name"]), key=ORDERS.get(order, ORDERS["name"]))
 
@@ -61,4 +61,4 @@ def tokens_of(user: User) -> list[Token]:
 def packages_of(user: User) -> list[str]:
     """The normalized names of the projects that the account maintains, sorted."""
     listed = Package.select(Package.normalized_name).join(Maintainer)
-    return sorted(name for (name,) in listed.where(Maintainer.user == user).tuples())
+    return sorted(name for (name,) in tuples(listed.where(Maintainer.user == user)))

@@ -64,7 +64,7 @@ def add_file(
     storage.prepare(Package(normalized_name=distribution.normalized_name), incoming)
     # Before the transaction: many specifiers take half a second.
     dependencies = dependency_rows(distribution.metadata.requires_dist)
-    about = {"upload_time": upload_time or utcnow()}
+    about: dict[str, Any] = {"upload_time": upload_time or utcnow()}
     if yanked is not None:
         about |= {"yanked": True, "yanked_reason": one_line(yanked)[:LONGEST_REASON]}
     try:
@@ -155,8 +155,11 @@ def put_in_place(storage: BaseStorage, package: Package, file: File, incoming: I
         return True
 
 
-def is_whole(storage: BaseStorage, file: File) -> bool:
-    """Whether the storage has the very bytes of the file; reads them."""
+def is_whole(storage: BaseStorage, file: Any) -> bool:
+    """Whether the storage has the very bytes of the file; reads them.
+
+    :param file: with ``location``, ``size`` and ``sha256``.
+    """
     if not storage.has(file.location, file.size):
         return False
     with closing(storage.get_file(file.location)) as stream:

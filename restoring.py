@@ -170,7 +170,7 @@ def refuse_rows(manifest: dict[str, Any]) -> None:
 def has_rows(table: str) -> bool:
     """Whether something stands in the table."""
     rows = peewee.Table(table).bind(database.database).select(peewee.Value(1)).limit(1)
-    return bool(list(rows.tuples()))
+    return bool(list(database.tuples(rows)))
 
 
 def store_files(storage: BaseStorage, folder: Path, manifest: dict[str, Any]) -> dict[int, str]:

@@ -99,6 +99,13 @@ class S3Storage(BaseStorage):
     NAME = "S3Storage"
     REUSES = False
 
+    bucket: str
+    endpoint_url: str | None
+    redirect: str | bool
+    redirect_lifetime: int
+    public_endpoint_url: str | None
+    spool_folder: str | None
+
     def __init__(
         self,
         bucket: str,

@@ -48,7 +48,7 @@ class Query(NamedTuple):
 class Condition(NamedTuple):
     """What projects have to meet: as a test of one, and as a query of the ids of all that do."""
 
-    test: peewee.Expression
+    test: peewee.ColumnBase
     source: peewee.Select
 
 
@@ -86,8 +86,8 @@ def find(text: str, page: int) -> Paged:
         return Paged([], 1, 1, 0)
     wanted = canonicalize_name(folded("-".join(query.words)))
     with planned_anew():
-        rows, is_cut = matching(query, wanted)
-    rows = sorted(rows, key=lambda row: rank(row[1], wanted))[:MOST]
+        matches, is_cut = matching(query, wanted)
+    rows = sorted(matches, key=lambda row: rank(row[1], wanted))[:MOST]
     found = paged([package_id for package_id, _ in rows], page)
     return found._replace(rows=shown(found.rows), is_cut=is_cut)
 

@@ -181,7 +181,7 @@ def check_origin(environ: dict) -> None:
 
     :raises Forbidden: naming the other site.
     """
-    site = environ.get("HTTP_SEC_FETCH_SITE")
+    site = environ.get("HTTP_SEC_FETCH_SITE", "")
     origin = environ.get("HTTP_ORIGIN", "")
     host = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
     is_own = not origin or origin.partition("://")[2] == host

@@ -68,6 +68,36 @@ DEFAULTS = (
     Setting("METRICS", False, (bool,), "True: /metrics has numbers for Prometheus, for admins"),
     Setting("README_IMAGES", False, (bool,), "True: READMEs may load images from other hosts"),
 )
+
+
+class Settings:
+    """Each setting by its type, as it is once the configuration is complete."""
+
+    BASE_DIR: Path
+    DATABASE_URL: str
+    SECRET_KEY: str | list[str] | tuple[str, ...] | None
+    STORAGE: str
+    STORAGE_PARAMS: dict[str, Any]
+    DASHBOARD: bool
+    STATIC_URL: str
+    DEBUG: bool
+    LOGGING_CONFIG: dict[str, Any]
+    HOST: str
+    PORT: int
+    THREADS: int
+    ANONYMOUS_READ: bool
+    MAX_UPLOAD_SIZE: int
+    SESSION_LIFETIME: int
+    REMEMBER_LIFETIME: int
+    TRUSTED_PROXY: str | list[str] | tuple[str, ...] | bool | None
+    URL_PREFIX: str
+    SENDFILE: str | None
+    SHUTDOWN_TIMEOUT: int
+    KEPT_PAGES_MB: int
+    METRICS: bool
+    README_IMAGES: bool
+
+
 SETTINGS = {setting.name: setting for setting in DEFAULTS}
 OLD_NAMES = {"SQLALCHEMY_DATABASE_URI": "DATABASE_URL", "SQLALCHEMY_URI": "DATABASE_URL"}
 # The 2018 program's manual invited people to set these of its extensions; they do nothing now.

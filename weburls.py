@@ -60,7 +60,8 @@ def authorization(parts: SplitResult) -> str | None:
         username, password = unquote(parts.username), unquote(parts.password or "")
     else:
         try:
-            found = netrc.netrc(os.environ.get("NETRC") or None).authenticators(parts.hostname)
+            known = netrc.netrc(os.environ.get("NETRC") or None)
+            found = known.authenticators(parts.hostname or "")
         except (OSError, ValueError, netrc.NetrcParseError):
             found = None  # there is none, or none that may be used
         if not found:

@@ -130,7 +130,7 @@ def place(tag: str) -> tuple[tuple[int, str], tuple]:
             continue
         parts = match.groupdict()
         arch = SAME.get(parts.get("arch", ""), parts.get("arch", ""))
-        version = OLD_MANYLINUX.get(tag.partition("_")[0], ())
+        version: tuple[int, ...] = OLD_MANYLINUX.get(tag.partition("_")[0], ())
         if not version and "major" in parts:
             version = tuple(int(parts[key]) for key in ("major", "minor") if key in parts)
         words = f"{library} {'.'.join(map(str, version))}" if version and library else ""

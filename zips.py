@@ -160,7 +160,8 @@ def check_layout(stream: BinaryIO, places: list[bytes], end: int) -> None:
 
     Between members a reader that streams would find more than one that uses the directory.
     """
-    position, slack = 0, (0,)
+    position = 0
+    slack: tuple[int, ...] = (0,)
     for place in sorted(places):
         offset, packed, size, flags, method, mark = PLACE.unpack(place)
         if offset - position not in slack or offset >= end:  # no seek behind the end of all files

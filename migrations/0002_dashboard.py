@@ -73,7 +73,7 @@ def fill_packages(db):
     yanked = db.execute_sql("SELECT release_id, yanked FROM files").fetchall()
     offered = {release for release, is_yanked in yanked if not is_yanked}
     withdrawn = {release for release, _ in yanked} - offered
-    latest = {}
+    latest: dict = {}
     for release, package, version in db.execute_sql(
         "SELECT id, package_id, version FROM releases"
     ).fetchall():

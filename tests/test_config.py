@@ -9,6 +9,7 @@ import pytest
 
 from extrapypi import config
 from extrapypi.errors import ConfigError
+from extrapypi.settings import DEFAULTS, Settings
 
 
 @pytest.fixture
@@ -30,6 +31,10 @@ def test_the_defaults_follow_base_dir(written, tmp_path):
     assert f"sqlite:///{tmp_path}/extrapypi.db" == settings.DATABASE_URL
     assert {"packages_root": f"{tmp_path}/packages"} == settings.STORAGE_PARAMS
     assert settings.HOST == "127.0.0.1"
+
+
+def test_every_setting_has_a_type():
+    assert list(Settings.__annotations__) == [setting.name for setting in DEFAULTS]
 
 
 def test_the_file_is_code_and_a_later_assignment_wins(written):

@@ -9,6 +9,7 @@ from archives_made import sdist_bytes, wheel_bytes
 from conftest import COMMAND_LINE, upload
 
 from extrapypi import accounts, packages
+from extrapypi.models import Package
 
 EXTRA = """Summary: A demonstration
 Author: Élodie
@@ -98,3 +99,9 @@ def test_a_change_of_maintainers_is_seen_at_once(client):
     assert maintainers() == ["developer", "maintainer"]
     accounts.delete_user(COMMAND_LINE, "developer")
     assert maintainers() == ["maintainer"]
+
+
+def test_a_project_that_is_left_without_releases_is_not_found(client):
+    Package.create(name="Left-Over", normalized_name="left-over")
+    answer = client.get("/pypi/left-over/json", status=404)
+    assert "There is no release of Left-Over." in answer.text

@@ -82,8 +82,8 @@ def own_sessions(site, actor):
     found = sessions.of_user(actor.user_id)
     if request.method == "POST":
         return sessions_ended(site, actor, found)
-    values = {"sessions": found, "described": sessions.described}
-    return account_page(site, actor, "sessions", {}, **values)
+    described = sessions.described
+    return account_page(site, actor, "sessions", {}, sessions=found, described=described)
 
 
 def sessions_ended(site, actor, found: list[Session]):
@@ -110,9 +110,18 @@ def tokens(site, actor):
     own = people.tokens_of(people.user_of(actor.user_id))
     names = ("name", "scope", "packages", "days")
     typed = {name: field(name) for name in names} if faults else {}
-    values = {"made": made, "secret": secret, "tokens": own, "expiry": EXPIRY}
     # The secret is in this answer only: a redirect would have to carry it somewhere.
-    return account_page(site, actor, "tokens", faults, typed=typed, **values)
+    return account_page(
+        site,
+        actor,
+        "tokens",
+        faults,
+        typed=typed,
+        made=made,
+        secret=secret,
+        tokens=own,
+        expiry=EXPIRY,
+    )
 
 
 def token_created(actor) -> tuple[Token, str]:

@@ -16,11 +16,14 @@ from markupsafe import Markup
 from packaging.utils import canonicalize_name
 
 from extrapypi import history
+from extrapypi.database import tuples
 from extrapypi.models import Journal, User
 from extrapypi.views.browser import asked, page, url
 
-COLUMNS = ("id", "at", "who", "token", "address", "action", "package", "version", "filename")
-COLUMNS += ("detail", "sentence")
+COLUMNS = (
+    *("id", "at", "who", "token", "address", "action", "package", "version", "filename"),
+    *("detail", "sentence"),
+)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begins what a spreadsheet would compute
 DAY = re.compile(r"[12]\d{3}-\d{2}-\d{2}", re.ASCII)
 
@@ -30,7 +33,8 @@ def journal(site, actor):
     asked_for = {name: asked(name) for name in ("who", "package", "action", "since", "until")}
     faults: dict[str, str] = {}
     days = {name: day(asked_for[name], name, faults) for name in ("since", "until")}
-    wanted = history.Wanted(**{**asked_for, **days})
+    who, project, action = asked_for["who"], asked_for["package"], asked_for["action"]
+    wanted = history.Wanted(who, project, action, **days)
     if not faults and asked("format") in FORMATS:
         return FORMATS[asked("format")](history.every(wanted))
     empty = history.Lines([], False, False)
@@ -45,7 +49,7 @@ def journal(site, actor):
         told=partial(linked, history.existing(found.lines)),
         remark=history.remark,
         actions=sorted(history.ACTIONS),
-        names=sorted(name for (name,) in User.select(User.username).tuples()),
+        names=sorted(name for (name,) in tuples(User.select(User.username))),
         asked_for=asked_for,
         faults=faults,
         filters=filters,

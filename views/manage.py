@@ -19,21 +19,20 @@ def settings(site, actor, project):
     return settings_page(site, actor, found(actor, project))
 
 
-def settings_page(site, actor, package: Package, error: Exception | None = None):
+def settings_page(site, actor, package: Package, error: InvalidInput | None = None):
     """The page; after a failure with what was typed and the fault beside it."""
     maintainers = sorted(package.maintainers, key=lambda user: user.username_key)
-    failed = error is not None
     return page(
         site,
         actor,
         "manage/settings.html",
-        error.status if failed else 200,
+        error.status if error else 200,
         package=package,
         maintainers=maintainers,
         statuses=STATUSES,
         releases=packages.releases_of(package, page_number(asked("page"))),
-        faults={error.field: str(error)} if failed else {},
-        typed={name: field(name) for name in ("username", "status", "reason")} if failed else {},
+        faults={error.field: str(error)} if error else {},
+        typed={name: field(name) for name in ("username", "status", "reason")} if error else {},
     )
 
 
@@ -78,8 +77,16 @@ def yank(site, actor, project):
     release, filename, files = chosen(package)
     undo = sent("undo") == "1"
     if request.method != "POST":
-        values = {"package": package, "release": release, "filename": filename, "files": files}
-        return page(site, actor, "manage/yank.html", undo=undo, **values)
+        return page(
+            site,
+            actor,
+            "manage/yank.html",
+            package=package,
+            release=release,
+            filename=filename,
+            files=files,
+            undo=undo,
+        )
     names = packages.yank(actor, project, release.version, field("reason"), undo, filename or None)
     what = filename or f"{package.name} {release.version}"
     count = "" if filename else f" ({len(names)} file{'s' * (len(names) != 1)})"
