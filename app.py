@@ -7,7 +7,7 @@ from typing import Any
 
 import bottle
 
-from extrapypi import database
+from extrapypi import database, schema
 from extrapypi.answers import ErrorPlugin, bottle_error
 from extrapypi.auth import Authenticator
 from extrapypi.batches import Writer
@@ -169,7 +169,7 @@ def create_app(config: Any = None) -> Gateway:
     database.bind(config.DATABASE_URL)
     try:
         with database.connection():
-            database.schema_is_current()
+            schema.check_current()
             served = Site(config)
             sweep(served.storage)
     finally:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from extrapypi import __version__, commands, database, starting
+from extrapypi import __version__, commands, database, schema, starting
 from extrapypi.errors import ExtraPyPIError
 from extrapypi.models import ROLES, STATUSES, Token
 
@@ -291,5 +291,5 @@ def run(command: Command, arguments: argparse.Namespace) -> int | None:
         return command.function(arguments)
     settings = starting.load()
     with database.connection():
-        database.schema_is_current()
+        schema.check_current()
         return command.function(arguments, settings)

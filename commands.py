@@ -25,6 +25,7 @@ from extrapypi import (
     outside,
     packages,
     restoring,
+    schema,
 )
 from extrapypi.auth import Actor
 from extrapypi.config import Config, without_password
@@ -245,7 +246,7 @@ def told(what: str, summary: importing.Summary) -> None:
 def db_status(arguments: argparse.Namespace) -> int:
     """Lists the migrations: name, when applied. Exit status 1 when some are pending."""
     load()
-    rows = database.schema_status()
+    rows = schema.status()
     status = 0 if all(applied for _, applied, _ in rows) else 1
     if arguments.json:
         names = ("name", "applied", "known")
@@ -259,7 +260,7 @@ def db_status(arguments: argparse.Namespace) -> int:
 def db_upgrade(arguments: argparse.Namespace) -> None:
     """Brings the tables up to date."""
     load()
-    names = database.upgrade_schema()
+    names = schema.upgrade()
     print(f"Applied {', '.join(names)}." if names else "The tables are up to date.")
 
 

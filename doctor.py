@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import peewee
 from urllib3.exceptions import HTTPError
 
-from extrapypi import database, models
+from extrapypi import database, models, schema
 from extrapypi.config import Config, without_password
 from extrapypi.errors import ExtraPyPIError, StorageError
 from extrapypi.storage import BaseStorage, get_store
@@ -125,7 +125,7 @@ def permissions(path: Path, unwanted: int) -> str:
 def tables(settings: Config) -> str:
     """Whether the tables are those of this program."""
     with database.connection():
-        database.schema_is_current()
+        schema.check_current()
     return f"{without_password(settings.DATABASE_URL)} has those of this version."
 
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import peewee
 
-from extrapypi import __version__, database
+from extrapypi import __version__, database, schema
 from extrapypi.distributions import SDIST, WHEEL
 from extrapypi.manifest import FORMAT, iso
 from extrapypi.models import TABLES, Failure, File, Journal, Package, Release, Serial, Session
@@ -52,7 +52,7 @@ def dump(folder: Path) -> tuple[dict[str, Any], list[Copy]]:
         manifest = {
             "format": FORMAT,
             "program": __version__,
-            "schema": [name for name, applied, _ in database.schema_status() if applied],
+            "schema": [name for name, applied, _ in schema.status() if applied],
             "made": iso(database.utcnow()),
             "index": beginning(),
             "serial": Serial.select(Serial.value).scalar(),

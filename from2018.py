@@ -19,7 +19,8 @@ from tqdm import tqdm
 from extrapypi import accounts, packages, passwords
 from extrapypi.auth import Actor
 from extrapypi.config import Config, without_password
-from extrapypi.database import database_at, retried, tuples
+from extrapypi.database import retried, tuples
+from extrapypi.engines import database_at
 from extrapypi.errors import InvalidInput, Unavailable
 from extrapypi.importing import Summary
 from extrapypi.models import ROLES, Maintainer, Package, User, writing

@@ -32,7 +32,6 @@ from peewee import (
 )
 
 from extrapypi.database import (
-    BUSY_TIMEOUT,
     JSONTextField,
     LongTextField,
     TimeField,
@@ -44,6 +43,7 @@ from extrapypi.database import (
     tuples,
     utcnow,
 )
+from extrapypi.engines import BUSY_TIMEOUT
 from extrapypi.errors import NotFound, Unavailable
 
 VERSION = re.compile(r"[!-~]{1,128}\Z")  # what can be one at all

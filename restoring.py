@@ -17,7 +17,7 @@ import peewee
 from packaging.utils import canonicalize_name
 from tqdm import tqdm
 
-from extrapypi import database
+from extrapypi import database, schema
 from extrapypi.distributions import FILENAME
 from extrapypi.errors import InvalidInput, SchemaError
 from extrapypi.incoming import sha256_of
@@ -50,7 +50,7 @@ def restore(storage: BaseStorage, source: str | Path) -> dict[str, Any]:
     make_tables(manifest)
     locations = store_files(storage, folder, manifest)
     insert_rows(folder, manifest, locations)
-    database.upgrade_schema()
+    schema.upgrade()
     return manifest
 
 
@@ -135,20 +135,20 @@ def rows_of(folder: Path, manifest: dict[str, Any], name: str) -> Iterator[dict[
 
 def make_tables(manifest: dict[str, Any]) -> None:
     """Makes the tables as the backup has them, in an empty database."""
-    schema = manifest["schema"]
-    status = database.schema_status()
+    wanted = manifest["schema"]
+    status = schema.status()
     known = [name for name, _, is_known in status if is_known]
-    if not schema or known[: len(schema)] != schema:
+    if not wanted or known[: len(wanted)] != wanted:
         raise SchemaError("The backup was made by a newer extrapypi; upgrade the program.")
     applied = [name for name, at, _ in status if at]
     if applied:
         refuse_rows(manifest)
-    if applied[len(schema) :]:
+    if applied[len(wanted) :]:
         raise SchemaError(
             "The tables of the database are newer than the backup; name a new database in "
             "DATABASE_URL, and do not run `init` or `db upgrade` before `restore`."
         )
-    database.upgrade_schema(schema[-1])
+    schema.upgrade(wanted[-1])
     tables = database.database.get_tables()
     for name, table in manifest["tables"].items():
         columns = database.database.get_columns(name) if name in tables else ()
@@ -235,7 +235,7 @@ def insert_rows(folder: Path, manifest: dict[str, Any], locations: dict[int, str
                 )
             insert(name, about["columns"], rows)
         Serial.update(value=manifest["serial"]).execute()
-        if all(is_applied for _, is_applied, _ in database.schema_status()):
+        if all(is_applied for _, is_applied, _ in schema.status()):
             add_up()  # an upgrade does so otherwise
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pprint import pformat
 from urllib.parse import quote
 
-from extrapypi import accounts, config, database, models, passwords
+from extrapypi import accounts, config, database, models, passwords, schema
 from extrapypi.app import create_app
 from extrapypi.auth import Actor
 from extrapypi.config import Config, without_password
@@ -82,7 +82,7 @@ def init(arguments: argparse.Namespace) -> None:
         if password != documented:
             passwords.check_new(password, username)
     get_store(settings.STORAGE, settings.STORAGE_PARAMS).ping()
-    database.upgrade_schema()
+    schema.upgrade()
     with database.connection():
         for username, password, role, documented in wanted:
             first_user(username, password, role, password == documented)
@@ -137,9 +137,9 @@ def set_up(settings: Config) -> None:
             f"{folder} cannot be written by the user with the id {os.geteuid()}; give the folder "
             "to that user, or set BASE_DIR to another one."
         )
-    database.upgrade_schema()
+    schema.upgrade()
     admin, pip = secrets.token_hex(10), secrets.token_hex(10)  # no dash that options have
-    with database.migrating():  # so that of two first starts only one creates them
+    with schema.migrating():  # so that of two first starts only one creates them
         if models.User.select().exists():
             return
         accounts.create_user(COMMAND_LINE, "admin", admin, "admin@localhost", "admin")

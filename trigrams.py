@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import peewee
 
-from extrapypi.database import PostgreSQL, database, fetch
+from extrapypi.database import database, fetch
+from extrapypi.engines import PostgreSQL
 
 TRIGRAM = 3  # characters, of which the search's index on SQLite is made
 PARTS = (4, 3, 3)  # how many of those are asked for in each of one, two and more words

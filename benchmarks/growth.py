@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 # peers has put the checkout and its tests on the path
 from archives_made import wheel_bytes  # isort: skip
-from extrapypi import catalogue, database, models, rendering  # isort: skip
+from extrapypi import catalogue, database, models, rendering, schema  # isort: skip
 from extrapypi.models import searchable  # isort: skip
 
 PEER = ExtraPyPI()
@@ -449,7 +449,7 @@ def url_of(folder: Path, template: str | None, projects: int) -> str:
 
 def prepare(folder: Path, template: str | None, projects: int) -> None:
     """Lays a filled index into the folder; one on SQLite is kept for the next run."""
-    scripts = sorted(database.MIGRATIONS.glob("0*.py"))
+    scripts = sorted(schema.MIGRATIONS.glob("0*.py"))
     key = hashlib.sha256(b"".join(path.read_bytes() for path in scripts)).hexdigest()[:12]
     kept = CACHE / f"growth-{projects}-{key}.db"
     url = url_of(folder, template, projects)

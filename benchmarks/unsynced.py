@@ -10,9 +10,9 @@ import sys
 
 import peewee
 
-from extrapypi import database, main
+from extrapypi import engines, main
 
-synced = database.sqlite
+synced = engines.sqlite
 
 
 def unsynced(url: str) -> peewee.Database:
@@ -25,5 +25,5 @@ def unsynced(url: str) -> peewee.Database:
 
 if __name__ == "__main__":
     os.fsync = lambda handle: None
-    database.sqlite = unsynced
+    engines.sqlite = unsynced
     sys.exit(main())

@@ -15,7 +15,7 @@ import sample_index
 from clients import isolated
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from extrapypi import database
+from extrapypi import database, schema
 from extrapypi.storage import get_store
 
 CHECKOUT = Path(__file__).parent.parent
@@ -50,7 +50,7 @@ def server(folder: Path, is_filled: bool = True, port: int = 0) -> Iterator[str]
     config.write_text(CONFIG.format(base=str(folder), port=port), encoding="utf-8")
     database.bind(f"sqlite:///{folder}/extrapypi.db")
     try:
-        database.upgrade_schema()
+        schema.upgrade()
         storage = get_store("LocalStorage", {"packages_root": str(folder / "packages")})
         with database.connection():
             sample_index.fill(storage) if is_filled else sample_index.add_people()

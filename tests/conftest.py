@@ -15,7 +15,7 @@ from archives_made import wheel_bytes
 from peewee import sort_models
 from s3_server import s3_server
 
-from extrapypi import accounts, database, models, passwords
+from extrapypi import accounts, database, models, passwords, schema
 from extrapypi.app import create_app
 from extrapypi.auth import Actor
 from extrapypi.errors import Unavailable
@@ -55,7 +55,7 @@ def with_server(url: str) -> str:
             raise
         pytest.skip(f"{engine} does not run at {url} (see the README): {error.__cause__}")
     database.bind(url + name)
-    database.upgrade_schema()
+    schema.upgrade()
     return url + name
 
 
@@ -132,7 +132,7 @@ def settings(tmp_path, log, database_url):
 def tables(settings):
     """The database with its tables and a user for each role, without an application."""
     database.bind(settings["DATABASE_URL"])
-    database.upgrade_schema()
+    schema.upgrade()
     for role, password in USERS.items():
         accounts.create_user(COMMAND_LINE, role, password, f"{role}@example.org", role)
     yield

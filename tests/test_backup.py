@@ -23,7 +23,7 @@ from archives_made import sdist_bytes, wheel_bytes
 from clients import CHECKOUT, isolated
 from conftest import COMMAND_LINE, USERS, as_user, at_once, drop_tables, empty_database, upload
 
-from extrapypi import accounts, checking, database, models, packages
+from extrapypi import accounts, checking, database, models, packages, schema
 from extrapypi.app import create_app
 from extrapypi.backup import MARK, back_up
 from extrapypi.commandline import main
@@ -116,7 +116,7 @@ def target(request, move, tmp_path, settings):
     }
     database.bind(url)
     drop_tables()
-    database.upgrade_schema()  # as other tests expect it
+    schema.upgrade()  # as other tests expect it
     database.close()
 
 
@@ -488,7 +488,7 @@ def test_a_database_that_is_not_empty_is_left_as_it_is(app, as_role, tmp_path):
 
 
 def test_tables_without_rows_are_as_good_as_none(backed_up, tmp_path):
-    database.upgrade_schema()
+    schema.upgrade()
     restore(LocalStorage(str(tmp_path / "other")), backed_up)
     assert User.select().count() == len(USERS)
 
@@ -501,15 +501,15 @@ def up(migrator, db):
 
 
 def test_a_backup_of_an_older_schema_is_brought_up_to_date(backed_up, tmp_path, monkeypatch):
-    shutil.copytree(database.MIGRATIONS, tmp_path / "migrations")
+    shutil.copytree(schema.MIGRATIONS, tmp_path / "migrations")
     (tmp_path / "migrations" / "9999_karma.py").write_text(NEWER)
-    monkeypatch.setattr(database, "MIGRATIONS", tmp_path / "migrations")
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path / "migrations")
     restore(LocalStorage(str(tmp_path / "other")), backed_up)
     assert database.fetch("SELECT name, karma FROM packages") == ("demo-pkg", 7)
-    assert database.schema_status()[-1][0] == "9999_karma"
+    assert schema.status()[-1][0] == "9999_karma"
 
     empty_server(tmp_path, "upgraded.db")
-    database.upgrade_schema()
+    schema.upgrade()
     with pytest.raises(SchemaError, match="newer than the backup"):
         restore(LocalStorage(str(tmp_path / "other")), backed_up)
 
@@ -519,7 +519,7 @@ def test_a_backup_of_a_newer_schema_is_refused(backed_up, tmp_path):
     change_manifest(backed_up, {"schema": [*names, "9999_karma"]}, sums=True)
     with pytest.raises(SchemaError, match="newer extrapypi"):
         restore(LocalStorage(str(tmp_path / "other")), backed_up)
-    assert database.no_file()
+    assert schema.no_file()
 
 
 WHEEL = f"files/demo-pkg/{wheel_bytes()[0]}"
@@ -577,7 +577,7 @@ def test_a_damaged_backup_is_refused_and_the_server_stays_empty(backed_up, tmp_p
     damage(backed_up)
     with pytest.raises((InvalidInput, SchemaError), match=words):
         restore(LocalStorage(str(tmp_path / "other")), backed_up)
-    if not database.no_file():
+    if not schema.no_file():
         assert [table for table in models.TABLES if table.select().exists()] == [Serial]
         assert Serial.get().value == 0
 
@@ -600,7 +600,7 @@ def test_a_value_of_another_kind_than_its_column_is_refused_in_a_sentence(value,
 
 
 def test_rows_that_the_database_refuses_leave_it_empty_until_it_takes_them(backed_up, tmp_path):
-    database.upgrade_schema()
+    schema.upgrade()
     refusal = "BEFORE INSERT ON used_filenames BEGIN SELECT raise(ABORT, 'not now'); END"
     database.database.execute_sql(f"CREATE TRIGGER refusal {refusal}")
     storage = LocalStorage(str(tmp_path / "other"))

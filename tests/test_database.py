@@ -9,7 +9,7 @@ import pytest
 from conftest import at_once
 from playhouse.schema_diff import diff_models
 
-from extrapypi import database, models
+from extrapypi import database, models, schema
 from extrapypi.app import create_app
 from extrapypi.errors import ConfigError, SchemaError, Unavailable
 from extrapypi.models import Failure, Serial, writing
@@ -48,7 +48,7 @@ def test_an_older_and_a_newer_schema_are_refused_with_what_to_do(settings, table
 def test_a_database_of_2018_is_left_alone(tmp_path):
     database.bind(f"sqlite:///{tmp_path}/old.db")
     database.database.execute_sql("CREATE TABLE alembic_version (version_num TEXT)")
-    for act in (database.upgrade_schema, database.schema_is_current):
+    for act in (schema.upgrade, schema.check_current):
         with pytest.raises(SchemaError, match=r"0\.4 or older"):
             act()
     assert database.database.get_tables() == ["alembic_version"]
@@ -60,7 +60,7 @@ def test_upgrading_twice_at_once_is_done_once(tmp_path):
     applied = []
 
     def upgrade(number: int) -> None:
-        applied.append(database.upgrade_schema())
+        applied.append(schema.upgrade())
 
     at_once(4, upgrade)
     assert [len(names) > 0 for names in sorted(applied)] == [False, False, False, True]

@@ -11,7 +11,7 @@ import pytest
 from archives_made import wheel_bytes
 from conftest import COMMAND_LINE, as_user, at_once, upload
 
-from extrapypi import accounts, database, from2018, passwords
+from extrapypi import accounts, engines, from2018, passwords
 from extrapypi.app import create_app
 from extrapypi.commandline import main
 from extrapypi.errors import ConfigError, InvalidInput, NotLoggedIn, Unavailable
@@ -80,7 +80,7 @@ def old_url(database_url, tmp_path):
 
 def on_server(url: str, sql: str) -> None:
     """Runs a statement by a connection of its own."""
-    server = database.database_at(url)
+    server = engines.database_at(url)
     with server.connection_context():
         server.execute_sql(sql)
     server.close_idle()
@@ -88,7 +88,7 @@ def on_server(url: str, sql: str) -> None:
 
 def fill(url: str, kind: str) -> None:
     """Makes the tables of 2018 with what they had."""
-    old = database.database_at(url)
+    old = engines.database_at(url)
     key, boolean, time = TABLES[kind]
     quote = old.quote[0]
     with old.connection_context():

@@ -10,14 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (  # a module imports only what stands to its left
-    "errors accesslog settings config database trigrams models lookups passwords batches "
-    "lastseen throttling auth sessions incoming storage objectstore s3 contract core_metadata "
-    "limits zips tars archives distributions accounts history people paging markup rendering "
-    "counts search packages dependencies publishing listing weburls otherpages otherindex "
-    "importing from2018 checking mending manifest dumping backup restoring forms pages "
-    "schemas openapi metrics wheels links metadata_diff browsing catalogue answers sending "
-    "gateway views guards shortcut app framing intake tasks channels serving starting doctor "
-    "outside commands commandline extrapypi wsgi"
+    "errors accesslog settings config engines database schema trigrams models lookups "
+    "passwords batches lastseen throttling auth sessions incoming storage objectstore s3 "
+    "contract core_metadata limits zips tars archives distributions accounts history people "
+    "paging markup rendering counts search packages dependencies publishing listing weburls "
+    "otherpages otherindex importing from2018 checking mending manifest dumping backup "
+    "restoring forms pages schemas openapi metrics wheels links metadata_diff browsing "
+    "catalogue answers sending gateway views guards shortcut app framing intake tasks "
+    "channels serving starting doctor outside commands commandline extrapypi wsgi"
 ).split()
 
 

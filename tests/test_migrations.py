@@ -15,13 +15,13 @@ from conftest import USERS, drop_tables
 from playhouse.migrations import Runner
 from playhouse.schema_diff import diff_models
 
-from extrapypi import database, models, search
+from extrapypi import database, engines, models, schema, search
 from extrapypi.app import create_app
 from extrapypi.catalogue import totals
 from extrapypi.commandline import main
 from extrapypi.errors import SchemaError
 
-NAMES = sorted(path.stem for path in database.MIGRATIONS.glob("[0-9]*.py"))
+NAMES = sorted(path.stem for path in schema.MIGRATIONS.glob("[0-9]*.py"))
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)
 DIGEST = "0123456789abcdef" * 4
 FILLED = {  # a row of every table, as the first schema has it
@@ -126,11 +126,11 @@ FILLED = {  # a row of every table, as the first schema has it
 def empty(database_url):
     """A database without any table, bound."""
     database.bind(database_url)
-    if not database.no_file():
+    if not schema.no_file():
         drop_tables()
     yield
     drop_tables()  # what other tests find is made anew
-    database.upgrade_schema()
+    schema.upgrade()
     database.close()
 
 
@@ -155,10 +155,10 @@ def insert(table: str, row: dict) -> None:
 
 def make_schema(name: str) -> None:
     """The tables as they were after this migration, filled with rows since the first."""
-    if database.no_file():
-        database.create_file()
-    with database.migrating():
-        runner = Runner(database.database.obj, str(database.MIGRATIONS))
+    if schema.no_file():
+        schema.create_file()
+    with schema.migrating():
+        runner = Runner(database.database.obj, str(schema.MIGRATIONS))
         runner.up(NAMES[0])
         fill()
         runner.up(name)
@@ -175,7 +175,7 @@ def differences() -> list:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_filled_database_of_every_schema_is_upgraded_and_loses_nothing(empty, name):
     make_schema(name)
-    assert database.upgrade_schema() == NAMES[NAMES.index(name) + 1 :]
+    assert schema.upgrade() == NAMES[NAMES.index(name) + 1 :]
     assert differences() == []
     file, release = models.File.get(), models.Release.get()
     assert (file.size, file.yanked_reason) == (2**40, "broken")
@@ -199,10 +199,10 @@ def test_a_filled_database_of_every_schema_is_upgraded_and_loses_nothing(empty, 
 def next_version(tmp_path, monkeypatch):
     """The program's next version, which has one more migration."""
     folder = tmp_path / "migrations"
-    shutil.copytree(database.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     script = 'def up(migrator, db):\n    db.execute_sql("CREATE TABLE later (id INTEGER)")\n'
     (folder / "9000_later.py").write_text(script)
-    monkeypatch.setattr(database, "MIGRATIONS", folder)
+    monkeypatch.setattr(schema, "MIGRATIONS", folder)
     yield
     with database.connection():
         database.database.execute_sql("DROP TABLE IF EXISTS later")
@@ -226,7 +226,7 @@ def test_an_older_schema_is_refused_until_it_is_upgraded_by_command(
 
 
 def test_a_newer_schema_is_refused(settings, tables, next_version, monkeypatch):
-    database.upgrade_schema()
+    schema.upgrade()
     monkeypatch.undo()
     with pytest.raises(SchemaError, match="made by a newer extrapypi"):
         create_app(settings)
@@ -239,7 +239,7 @@ class Cut(Exception):
 @pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
 @pytest.mark.parametrize("statements", [1, 2, 7, 20, 30, 41, 52, 57, 61])
 def test_an_upgrade_that_broke_off_in_the_middle_is_completed(empty, monkeypatch, statements):
-    done, real = [], database.MySQL.execute_sql
+    done, real = [], engines.MySQL.execute_sql
 
     def execute_sql(self, sql, params=None):
         if sql.startswith(("CREATE", "ALTER")):
@@ -248,11 +248,11 @@ def test_an_upgrade_that_broke_off_in_the_middle_is_completed(empty, monkeypatch
                 raise Cut
         return real(self, sql, params)
 
-    monkeypatch.setattr(database.MySQL, "execute_sql", execute_sql)
+    monkeypatch.setattr(engines.MySQL, "execute_sql", execute_sql)
     with pytest.raises(Cut):
-        database.upgrade_schema()
+        schema.upgrade()
     monkeypatch.undo()
-    assert database.upgrade_schema()[-1] == NAMES[-1]
+    assert schema.upgrade()[-1] == NAMES[-1]
     assert differences() == []
 
 
@@ -299,7 +299,7 @@ def test_the_columns_that_an_upgrade_fills_are_as_the_program_keeps_them(empty):
         insert("releases", {**row, "version": version, "canonical_version": version})
         file = {**FILLED["files"], "filename": f"{number}.whl", "release_id": number}
         insert("files", {**file, "yanked": version == "3.0"})
-    database.upgrade_schema()
+    schema.upgrade()
     upgraded, summed = models.Package.get(), totals()
     assert upgraded.latest_version == "1.10"
     assert "strasse,wide" in upgraded.search_text
@@ -320,5 +320,5 @@ def test_an_upgrade_fills_in_the_downloads_of_30_days(empty):
     for ago, number in ((0, 1), (29, 10), (30, 100)):
         day = today - timedelta(days=ago)
         insert("downloads", {"file_id": 1, "day": day, "client": "pip", "number": number})
-    database.upgrade_schema()
+    schema.upgrade()
     assert models.Package.get().recent_downloads == 11

@@ -24,9 +24,9 @@ from extrapypi import database
 from extrapypi.pages import JSON
 
 IMPATIENT = """
-from extrapypi import database, models
-database.PATIENCE = database.CONNECT_TIMEOUT = 1
-database.BUSY_TIMEOUT = models.BUSY_TIMEOUT = 1
+from extrapypi import engines, models
+engines.PATIENCE = engines.CONNECT_TIMEOUT = 1
+engines.BUSY_TIMEOUT = models.BUSY_TIMEOUT = 1
 THREADS = 4
 """
 HEALTH = request("/health")

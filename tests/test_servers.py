@@ -13,7 +13,7 @@ from archives_made import wheel_bytes
 from conftest import COMMAND_LINE, USERS, as_user, at_once, counts, upload
 from s3_server import Line
 
-from extrapypi import accounts, database, throttling
+from extrapypi import accounts, database, engines, schema, throttling
 from extrapypi.database import connection, fetch, retried, transaction
 from extrapypi.errors import BrokenOff, InvalidInput, Unavailable
 from extrapypi.models import Failure, File, Release, Serial, User, writing
@@ -29,7 +29,7 @@ def end_connections() -> None:
     bound = database.database.obj
     other = type(bound)(bound.database, **bound.connect_params)
     with other.connection_context():
-        if isinstance(bound, database.PostgreSQL):
+        if isinstance(bound, engines.PostgreSQL):
             other.execute_sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid != pg_backend_pid()"
@@ -174,29 +174,29 @@ def test_an_upload_whose_transaction_breaks_off_is_stored_once(app, as_role):
 def test_only_who_changes_the_same_tables_is_waited_for_and_not_for_ever(
     settings, tables, monkeypatch
 ):
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0)
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT", 0)
     told: list = []
 
     def upgrade(number: int) -> None:
         try:
-            told.append(database.upgrade_schema())
+            told.append(schema.upgrade())
         except Unavailable as error:
             told.append(str(error))
 
-    elsewhere = database.database_at(f"{settings['DATABASE_URL'].rpartition('/')[0]}/mysql")
+    elsewhere = engines.database_at(f"{settings['DATABASE_URL'].rpartition('/')[0]}/mysql")
     with elsewhere.connection_context():
-        for name in ("'extrapypi'", database.MYSQL_LOCK):
+        for name in ("'extrapypi'", schema.MYSQL_LOCK):
             elsewhere.execute_sql(f"SELECT GET_LOCK({name}, 0)")
         at_once(1, upgrade)
     elsewhere.close_idle()
-    with database.migrating():
+    with schema.migrating():
         at_once(1, upgrade)
     assert told == [[], "Another process changes the tables; try again."]
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
 def test_a_password_of_digits_behind_the_question_mark_stays_a_text(scheme):
-    made = database.database_at(f"{scheme}://h/x?user=1.0&password=007&connect_timeout=5")
+    made = engines.database_at(f"{scheme}://h/x?user=1.0&password=007&connect_timeout=5")
     expected = {"user": "1.0", "password": "007", "connect_timeout": 5}
     assert expected.items() <= made.connect_params.items()
 
@@ -235,8 +235,8 @@ def test_while_a_server_restarts_there_is_503_and_afterwards_all_is_as_before(wa
 
 @servers
 def test_only_one_waits_for_a_server_that_takes_no_connection(way, request, monkeypatch):
-    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 2)
-    monkeypatch.setattr(database, "PATIENCE", 2)
+    monkeypatch.setattr(engines, "CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(engines, "PATIENCE", 2)
     app = request.getfixturevalue("app")
     way.cut()
     way.mend()
