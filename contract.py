@@ -2,6 +2,9 @@
 
 With pytest installed, in a test module of the driver::
 
+    import pytest
+    from my_module import MyStorage
+
     from extrapypi.contract import StorageContract
 
     class TestMyStorage(StorageContract):
@@ -78,6 +81,14 @@ class StorageContract:
         incoming.discard()
         incoming.discard()
 
+    @pytest.mark.parametrize("size", [1, 2 * 1024**2])  # in memory, on the disk
+    def test_what_comes_in_is_read_from_its_start_on(self, storage, size):
+        body = (BODY * (size // len(BODY) + 1))[:size]
+        incoming = received(storage, body=body)
+        for _ in range(2):
+            assert incoming.content().read() == body
+        incoming.discard()
+
     def test_what_comes_in_can_be_read_before_it_is_stored(self, storage):
         incoming = received(storage)
         incoming.stream.seek(4)
@@ -125,8 +136,9 @@ class StorageContract:
         assert list(storage.stored()) == []
         assert storage.get_files(package) == []
 
-    def test_a_transaction_that_is_repeated_stores_the_file_once(self, storage, package):
-        incoming = received(storage)
+    @pytest.mark.parametrize("size", [1, 2 * 1024**2])  # the small one may be read from memory
+    def test_a_transaction_that_is_repeated_stores_the_file_once(self, storage, package, size):
+        incoming = received(storage, body=b"x" * size)
         storage.prepare(package, incoming)
         storage.create_package(package)
         first = storage.create_release(package, incoming)
@@ -134,7 +146,7 @@ class StorageContract:
         assert storage.create_release(package, incoming) == first
         incoming.discard()
         assert storage.get_files(package) == [NAME]
-        assert storage.has(first, len(BODY))
+        assert storage.has(first, size)
 
     def test_a_leftover_without_a_row_is_in_nobodys_way(self, storage, store):
         store(body=b"left by a crash")

@@ -39,7 +39,8 @@ hashers = {name: ThreadPoolExecutor(1, name) for name in HASHES}
 class Incoming:
     """A file on its way in: write to it, :meth:`finish` it, and the storage can take it over.
 
-    ``size`` is in bytes; ``digests`` has md5, sha256 and blake2b_256 in hex once it is finished.
+    It lies at ``path``, open as ``stream``; a driver reads it by :meth:`content` or moves it, and
+    leaves the rest to :meth:`discard`. ``size`` is in bytes; ``digests`` has md5, sha256 and blake2b_256 in hex once it is finished.
     ``filename`` and ``metadata`` (the core metadata's bytes, or None) are set by the caller,
     ``location`` by the storage that has taken it over, ``sidecar`` by one that makes a file of the
     metadata, ``note`` by one that stores before the row is committed.
@@ -97,10 +98,13 @@ class Incoming:
             wait(self._hashing.popleft())
 
     def content(self) -> BinaryIO:
-        """What was written, as a stream: a small file in memory, where each read costs less."""
+        """What was written, as a stream from its start on, which is not to be closed.
+
+        A small file is in memory, where each read costs less.
+        """
+        self.stream.seek(0)
         if self.size > CHUNK:
             return self.stream
-        self.stream.seek(0)
         return BytesIO(self.stream.read())
 
     def finish(self) -> None:
