@@ -40,7 +40,8 @@ class Incoming:
     """A file on its way in: write to it, :meth:`finish` it, and the storage can take it over.
 
     It lies at ``path``, open as ``stream``; a driver reads it by :meth:`content` or moves it, and
-    leaves the rest to :meth:`discard`. ``size`` is in bytes; ``digests`` has md5, sha256 and blake2b_256 in hex once it is finished.
+    leaves the rest to :meth:`discard`. ``size`` is in bytes; ``digests`` has md5, sha256 and
+    blake2b_256 in hex once it is finished.
     ``filename`` and ``metadata`` (the core metadata's bytes, or None) are set by the caller,
     ``location`` by the storage that has taken it over, ``sidecar`` by one that makes a file of the
     metadata, ``note`` by one that stores before the row is committed.

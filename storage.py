@@ -35,7 +35,8 @@ from extrapypi.incoming import (
 from extrapypi.models import Package
 
 GROUP = "extrapypi.storage"
-SIDECAR = ".metadata"  # suffix of the core metadata beside a file, as in its URL (PEP 658)
+SIDECAR = ".metadata"
+"""Suffix of the core metadata beside a file, as in its URL (PEP 658)."""
 
 
 class BaseStorage:
@@ -46,7 +47,8 @@ class BaseStorage:
     """
 
     NAME = ""
-    REUSES = True  # whether a location may be given once more, to another upload of the same name
+    REUSES = True
+    """Whether a location may be given once more, to another upload of the same name."""
 
     def __init__(self, **params: Any) -> None:
         self.__dict__.update(params)

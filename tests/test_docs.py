@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,16 @@ def test_it_has_every_method_of_a_driver(described):
     place = "extrapypi.storage.BaseStorage"
     public = {f"{place}.{name}" for name in methods if not name.startswith("_")}
     assert public <= described["py:method"]
+
+
+def test_it_names_what_a_driver_defines():
+    methods = [
+        (name, inspect.getsource(it)) for name, it in vars(BaseStorage).items() if callable(it)
+    ]
+    page = (DOCS / "storage-drivers.rst").read_text()
+    text = page[page.index("It defines ") : page.index("the others may stay as they are")]
+    needed = {name for name, source in methods if "raise NotImplementedError" in source}
+    assert set(re.findall("``(.+?)``", text)) == needed
 
 
 def test_its_examples_do_what_they_show(tmp_path):

@@ -23,8 +23,6 @@ from extrapypi.storage import SIDECAR, BaseStorage
 class Cupboard(BaseStorage):
     """Files named ``<project>@<filename>``, below ``folder``."""
 
-    NAME = "Cupboard"
-
     def __init__(self, folder: str) -> None:
         super().__init__(folder=folder)
         self.shelf = Path(folder)
@@ -39,6 +37,8 @@ class Cupboard(BaseStorage):
     def create_release(self, package: Package, incoming: Incoming) -> str:
         if not incoming.location:
             location = f"{package.normalized_name}@{incoming.filename}"
+            if (self.shelf / location).exists():  # left by a crash
+                self.set_aside(location)
             with storage_errors():
                 if incoming.metadata is not None:
                     (self.shelf / (location + SIDECAR)).write_bytes(incoming.metadata)
