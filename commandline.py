@@ -19,14 +19,14 @@ from extrapypi import __version__, commands, database, schema, starting
 from extrapypi.errors import ExtraPyPIError
 from extrapypi.models import ROLES, STATUSES, Token
 
-EPILOG = """\
+EPILOG = f"""\
 first steps, with everything below the platform's folder for user data:
   extrapypi run
 
 with a configuration of your own:
   extrapypi start --filename /srv/pypi/config.py
   export EXTRAPYPI_CONFIG=/srv/pypi/config.py
-  extrapypi init
+  {starting.INIT}
   extrapypi run
 """
 

@@ -22,6 +22,7 @@ from extrapypi.settings import DEFAULTS
 from extrapypi.storage import get_store
 
 COMMAND_LINE = Actor()
+INIT = "extrapypi init --password - --pip-pwd -"  # asks, so that no documented password is in place
 
 
 def start(arguments: argparse.Namespace) -> None:
@@ -40,7 +41,7 @@ def start(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{path} is there already; --force overwrites it.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from error
-    print(f"Wrote {path}. Next:\n  export EXTRAPYPI_CONFIG={path}\n  extrapypi init")
+    print(f"Wrote {path}. Next:\n  export EXTRAPYPI_CONFIG={path}\n  {INIT}")
 
 
 def sample_configuration(folder: Path) -> str:

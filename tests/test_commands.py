@@ -61,7 +61,7 @@ def said_by(*arguments: object) -> str:
 
 def test_start_writes_a_configuration_that_works_and_never_overwrites_one(run, tmp_path):
     path = tmp_path / "config.py"
-    assert "extrapypi init" in run("start", "--filename", path)
+    assert "extrapypi init --password - --pip-pwd -" in run("start", "--filename", path)
     first = config.load(path)
     assert f"sqlite:///{tmp_path}/extrapypi.db" == first.DATABASE_URL
     assert len(first.SECRET_KEY) > 40
