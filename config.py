@@ -129,7 +129,8 @@ class Config(Settings):
         try:
             logging.config.dictConfig(self.LOGGING_CONFIG)
         except (ValueError, TypeError, AttributeError, ImportError) as error:
-            raise ConfigError(f"LOGGING_CONFIG cannot be used: {error}.") from error
+            because = f": {error.__cause__}" if error.__cause__ else ""
+            raise ConfigError(f"LOGGING_CONFIG cannot be used: {error}{because}.") from error
 
     @property
     def secret_keys(self) -> list[str]:

@@ -47,9 +47,10 @@ def tried(subject: str, work: Callable[..., str], *arguments: Any) -> Finding:
     try:
         return Finding(subject, True, work(*arguments))
     except (Fault, ExtraPyPIError, peewee.PeeweeException, OSError, HTTPError) as error:
-        causes = [error] if error.__cause__ is None else [error, error.__cause__]
-        reasons = [str(each).strip().partition("\n")[0] for each in causes]
-        return Finding(subject, False, " ".join(reasons))
+        said, because = (
+            str(each or "").strip().partition("\n")[0] for each in (error, error.__cause__)
+        )
+        return Finding(subject, False, said if because in said else f"{said} {because}")
 
 
 def local(settings: Config) -> Iterator[Finding]:

@@ -11,6 +11,11 @@ from extrapypi import config
 from extrapypi.errors import ConfigError
 from extrapypi.settings import DEFAULTS, Settings
 
+LOG_TO_NO_FOLDER = {
+    "version": 1,
+    "handlers": {"log": {"class": "logging.FileHandler", "filename": "/no/folder/log"}},
+}
+
 
 @pytest.fixture
 def written(tmp_path):
@@ -97,6 +102,7 @@ def test_settings_of_the_old_extensions_are_ignored_with_one_warning(written, ca
         ("STATIC_URL = 'static'", "STATIC_URL"),
         ("LOGGING_CONFIG = None", "LOGGING_CONFIG must be dict"),
         ("LOGGING_CONFIG = {}", "LOGGING_CONFIG cannot be used"),
+        (f"LOGGING_CONFIG = {LOG_TO_NO_FOLDER}", "No such file or directory: '/no/folder/log'."),
         ("STORAGE_PARAMS = {'packages_root': 5}", "packages_root is 5; it must be a path"),
         ("URL_PREFIX = 'http://x/y z'", "URL_PREFIX"),
         ("1 / 0", "ZeroDivisionError"),

@@ -16,7 +16,7 @@ from extrapypi import accounts, database
 from extrapypi.app import create_app
 from extrapypi.commandline import main
 from extrapypi.config import Config
-from extrapypi.doctor import Fault, database_clock, local, same_clock
+from extrapypi.doctor import Fault, database_clock, local, same_clock, tried
 from extrapypi.models import User
 from extrapypi.outside import Running
 from extrapypi.starting import COMMAND_LINE
@@ -110,6 +110,17 @@ def test_tables_and_storage_that_fail_are_one_line_each(settings, tmp_path):
     assert set(wrong(findings)) == {"tables", "storage"}
     assert "extrapypi init" in wrong(findings)["tables"]
     assert all("\n" not in str(each) for each in findings)
+
+
+def test_a_reason_that_is_in_the_sentence_already_is_not_said_again():
+    def refused(reason: str) -> str:
+        try:
+            raise OSError("no such bucket")
+        except OSError as error:
+            raise Fault(f"It fails{reason}.") from error
+
+    assert tried("storage", refused, ": no such bucket").text == "It fails: no such bucket."
+    assert tried("storage", refused, "").text == "It fails. no such bucket"
 
 
 @on_sqlite
