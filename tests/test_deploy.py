@@ -242,6 +242,9 @@ def test_what_is_published_through_a_proxy_by_https_is_installed_through_it(site
     trusted = ssl.create_default_context(cafile=str(site.certificate))
     with urllib.request.urlopen(f"{site.url}/dashboard/login", context=trusted) as answer:
         assert answer.headers["Strict-Transport-Security"]  # it knows that it was asked by https
+    forged = urllib.request.Request(f"{site.url}/ping", headers={"X-Request-ID": "forged"})
+    with urllib.request.urlopen(forged, context=trusted) as answer:
+        assert len(answer.headers["X-Request-ID"]) >= 32  # the proxy's own
     request = site.index._request("/packages/demo-pkg/" + filename)
     request.full_url = f"{site.url}/packages/demo-pkg/{filename}"
     with urllib.request.urlopen(request, context=trusted) as answer:  # no page
