@@ -9,7 +9,7 @@ COPY . .
 RUN python -m venv /opt/extrapypi \
     && pip wheel --no-deps --wheel-dir /wheels . \
     && wheel="$(echo /wheels/extrapypi-*.whl)" \
-    && /opt/extrapypi/bin/pip install --compile "${wheel}[postgres,mysql,s3]" \
+    && /opt/extrapypi/bin/pip install --compile "${wheel}[postgres,mysql,s3,metrics]" \
     && /opt/extrapypi/bin/pip uninstall --yes pip
 
 FROM python:${PYTHON}-slim
