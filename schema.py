@@ -61,6 +61,7 @@ def upgrade(target: str | None = None) -> list[str]:
         create_file()
     with migrating():
         refuse_2018()
+        check_encoding()
         return migrations.Runner(database.obj, str(MIGRATIONS)).up(target)
 
 
@@ -76,6 +77,16 @@ def refuse_2018() -> None:
         raise SchemaError(
             "This database belongs to extrapypi 0.4 or older and is left as it is; "
             "name a new one in DATABASE_URL."
+        )
+
+
+def check_encoding() -> None:
+    """:raises SchemaError: for a database of PostgreSQL that cannot hold every text."""
+    is_utf8 = "SELECT current_setting('server_encoding') = 'UTF8'"
+    if isinstance(database.obj, PostgreSQL) and not fetch(is_utf8)[0]:
+        raise SchemaError(
+            f"The encoding of the database {database.database} is not UTF8. Make it by: "
+            f"CREATE DATABASE {database.database} ENCODING 'UTF8' TEMPLATE template0"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 from contextlib import nullcontext
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from s3_server import Line
 
 from extrapypi import accounts, database, engines, schema, throttling
 from extrapypi.database import connection, fetch, retried, transaction
-from extrapypi.errors import BrokenOff, InvalidInput, Unavailable
+from extrapypi.errors import BrokenOff, InvalidInput, SchemaError, Unavailable
 from extrapypi.models import Failure, File, Release, Serial, User, writing
 from extrapypi.pages import JSON
 from extrapypi.storage import LocalStorage
@@ -192,6 +193,23 @@ def test_only_who_changes_the_same_tables_is_waited_for_and_not_for_ever(
     with schema.migrating():
         at_once(1, upgrade)
     assert told == [[], "Another process changes the tables; try again."]
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(postgresql):
+    name = f"extrapypi_ascii_{os.getpid()}"
+    database.bind(postgresql)
+    options = "ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    with database.connection():
+        database.database.execute_sql(f"CREATE DATABASE {name} {options}")
+    database.bind(f"{postgresql.rpartition('/')[0]}/{name}")
+    try:
+        with pytest.raises(SchemaError, match="is not UTF8"):
+            schema.upgrade()
+    finally:
+        database.bind(postgresql)
+        with database.connection():
+            database.database.execute_sql(f"DROP DATABASE {name}")
+        database.close()
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
