@@ -137,7 +137,8 @@ class BaseStorage:
     def set_aside(self, location: str) -> str:
         """Moves one thing that is stored to where :meth:`stored` does not list it.
 
-        Nothing that was set aside before is replaced. Returns its new location.
+        Nothing that was set aside before is replaced. Returns its new location, from which
+        :meth:`get_file` still reads it.
         """
         raise NotImplementedError
 
