@@ -36,7 +36,7 @@ from extrapypi.storage import BaseStorage, get_store
 
 
 def create_user(arguments: argparse.Namespace, settings: Config) -> None:
-    """Creates an account."""
+    """Creates an account, an admin's without --role."""
     password = asked(arguments.password)
     accounts.create_user(
         COMMAND_LINE, arguments.username, password, arguments.email, arguments.role
